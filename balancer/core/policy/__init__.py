@@ -1,0 +1,67 @@
+"""Scheduling policies: who of those that can take work takes the next piece.
+
+A policy knows *members* (worker ids, or indexes of upstream endpoints) and only those that are
+offered: whoever has no credit, is full, stalled, ejected or draining is not its business.  It
+chooses and remembers what its algorithm needs; it never learns what a connection is.
+
+One piece of work goes through three calls::
+
+    policy.offer(member, load, weight)    the member can take work now (again)
+    policy.pick(key)                      chooses one, and takes it out
+    policy.offer(member, load + 1, ...)   the caller, if the member can take more
+
+so a pick costs what the algorithm costs, at most O(log n) here, and the member that was picked
+last is always the last to have been offered: Node's free queue is this protocol with a FIFO.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from balancer.core.policy.least_connections import LeastConnections
+from balancer.core.policy.round_robin import RoundRobin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["KERNEL_POLICIES", "POLICIES", "LeastConnections", "Policy", "RoundRobin"]
+
+
+class Policy(Protocol):
+    """Chooses among the members that are offered.
+
+    ``uses_load`` says that the choice depends on ``load``: the caller then keeps it fresh with
+    ``offer``.  ``uses_key`` says that it depends on the key of the work (a hash of the client's
+    address, say), which the caller need not make otherwise.
+    """
+
+    uses_load: ClassVar[bool]
+    uses_key: ClassVar[bool]
+
+    def offer(self, member: int, load: int = 0, weight: int = 1) -> None:
+        """A member can take work, or its load or weight changed; new ones join at the tail.
+
+        ``load`` is what the member is doing now, in connections; ``weight`` is its share (≥ 1).
+        """
+
+    def withdraw(self, member: int) -> None:
+        """A member can't take work for now; unknown ones are ignored."""
+
+    def forget(self, member: int) -> None:
+        """A member is gone for good, and so is what the policy remembered of it."""
+
+    def pick(self, key: bytes = b"") -> int | None:
+        """Choose a member and withdraw it; None when nobody is offered."""
+
+    def __len__(self) -> int:
+        """How many members are offered."""
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "round-robin": RoundRobin,
+    "least-connections": LeastConnections,
+}
+"""The policies that the master decides by, by the name they have on the command line."""
+
+KERNEL_POLICIES = frozenset({"shared", "reuseport"})
+"""The policies where the kernel decides, because the workers accept for themselves."""

@@ -1,0 +1,475 @@
+"""The scheduler: examples, Node as an oracle, and a state machine that checks the invariants."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from balancer.core.policy import POLICIES, LeastConnections, RoundRobin
+from balancer.core.scheduler import REDELIVERIES, Connection, Hold, Refusal, Scheduler
+from tests.core.oracle import NodeRoundRobin
+
+NEVER = float("inf")
+
+
+def drain(scheduler: Scheduler, lane: int = 0, now: float = 0.0) -> list[tuple[int, int]]:
+    """Every hand-off that is due, as (number, worker)."""
+    sent = []
+    while (connection := scheduler.assign(lane, now)) is not None:
+        sent.append((connection.number, connection.worker))
+    return sent
+
+
+def scheduler_of(
+    *workers: int, lanes: int = 1, window: int = 1, recall: float | None = 0.1
+) -> Scheduler:
+    scheduler = Scheduler(lanes, RoundRobin, window=window, recall=recall)
+    for worker in workers:
+        scheduler.join(worker)
+    return scheduler
+
+
+class TestRoundRobin:
+    def test_an_idle_system_rotates(self) -> None:
+        scheduler, order = scheduler_of(1, 2, 3), []
+        for _ in range(6):
+            scheduler.accepted(0, 7)
+            [(number, worker)] = drain(scheduler)
+            order.append(worker)
+            scheduler.acked(number)
+        assert order == [1, 2, 3, 1, 2, 3]
+
+    def test_a_blocked_worker_gets_one_connection(self) -> None:
+        scheduler, order = scheduler_of(1, 2, 3, recall=None), []
+        for _ in range(7):
+            scheduler.accepted(0, 7)
+            [(number, worker)] = drain(scheduler)
+            order.append(worker)
+            if worker != 1:
+                scheduler.acked(number)
+        assert order == [1, 2, 3, 2, 3, 2, 3]
+
+    def test_the_queue_is_served_in_accept_order(self) -> None:
+        scheduler = scheduler_of(1)
+        for handle in range(4):
+            scheduler.accepted(0, handle)
+        assert drain(scheduler) == [(1, 1)]
+        for number in (1, 2, 3):
+            scheduler.acked(number)
+            assert drain(scheduler) == [(number + 1, 1)]
+
+    def test_a_window_rotates_and_keeps_its_credit(self) -> None:
+        scheduler = scheduler_of(1, 2, window=2)
+        for handle in range(5):
+            scheduler.accepted(0, handle)
+        assert drain(scheduler) == [(1, 1), (2, 2), (3, 1), (4, 2)]
+        scheduler.acked(2)
+        assert drain(scheduler) == [(5, 2)]
+
+    def test_lanes_have_their_own_rotation(self) -> None:
+        scheduler = scheduler_of(1, 2, lanes=2)
+        scheduler.accepted(0, 7)
+        assert drain(scheduler, 0) == [(1, 1)]
+        scheduler.accepted(1, 8)
+        assert drain(scheduler, 1) == [(2, 1)]
+
+
+class TestDeath:
+    def test_unacked_connections_go_to_the_head_in_accept_order(self) -> None:
+        scheduler = scheduler_of(1, window=3)
+        for handle in range(5):
+            scheduler.accepted(0, handle)
+        drain(scheduler)
+        scheduler.acked(2)
+        drain(scheduler)
+        assert scheduler.leave(1) == []
+        scheduler.join(2)
+        scheduler.lanes[0].free.withdraw(2)
+        assert [c.number for c in scheduler.lanes[0].queue] == [1, 3, 4, 5]
+
+    def test_redeliveries_are_bounded(self) -> None:
+        scheduler = scheduler_of()
+        connection = scheduler.accepted(0, 7)
+        for worker in range(1, REDELIVERIES + 1):
+            scheduler.join(worker)
+            assert drain(scheduler) == [(1, worker)]
+            assert scheduler.leave(worker) == []
+        scheduler.join(9)
+        assert drain(scheduler) == [(1, 9)]
+        assert scheduler.leave(9) == [connection]
+        assert scheduler.pending() == 0
+
+    def test_what_was_never_received_costs_no_redelivery(self) -> None:
+        scheduler = scheduler_of()
+        scheduler.accepted(0, 7)
+        for worker in range(1, 10):
+            scheduler.join(worker)
+            assert drain(scheduler) == [(1, worker)]
+            assert scheduler.leave(worker, unreceived=[1]) == []
+
+    def test_an_unknown_ack_is_ignored(self) -> None:
+        assert scheduler_of(1).acked(99) is None
+        assert scheduler_of(1).refused(99, Refusal.FULL, 0) is None
+        assert scheduler_of(1).recalled(99) is None
+
+
+class TestRefusal:
+    def test_full_parks_the_worker_until_there_is_room(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        scheduler.accepted(0, 7)
+        drain(scheduler)
+        scheduler.refused(1, Refusal.FULL, 0)
+        assert drain(scheduler) == [(1, 2)]
+        scheduler.refused(1, Refusal.FULL, 0)
+        assert drain(scheduler) == []
+        assert not scheduler.accepting(0)
+        scheduler.room(1)
+        assert scheduler.accepting(0)
+        assert drain(scheduler) == [(1, 1)]
+
+    def test_a_worker_without_fds_cools_down_for_longer_and_longer(self) -> None:
+        scheduler, rests, now = scheduler_of(1), [], 0.0
+        scheduler.accepted(0, 7)
+        for _ in range(8):
+            drain(scheduler, now=now)
+            scheduler.refused(1, Refusal.NO_FDS, now)
+            rests.append(round(scheduler.deadline() - now, 3))
+            scheduler.tick(now + rests[-1] / 2)
+            assert drain(scheduler) == []
+            now = scheduler.deadline()
+            scheduler.tick(now)
+        assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+        drain(scheduler, now=now)
+        scheduler.acked(1)
+        scheduler.accepted(0, 8)
+        drain(scheduler, now=now)
+        scheduler.refused(2, Refusal.NO_FDS, now)
+        assert scheduler.deadline() == pytest.approx(now + 0.1)
+
+    def test_a_draining_worker_gets_nothing_more(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        scheduler.accepted(0, 7)
+        drain(scheduler)
+        scheduler.refused(1, Refusal.DRAINING, 0)
+        assert drain(scheduler) == [(1, 2)]
+        assert scheduler.held(1) == Hold.CLOSED
+
+
+class TestRecall:
+    def test_a_free_worker_takes_what_is_overdue_at_once(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        first = scheduler.accepted(0, 7)
+        drain(scheduler, now=10.0)
+        assert scheduler.deadline() == pytest.approx(10.1)
+        assert scheduler.due_recall(0) is None
+        scheduler.tick(10.11)
+        assert scheduler.due_recall(0) is first
+        scheduler.recalled(first.number)
+        assert drain(scheduler, now=10.11) == [(1, 2)]
+        assert scheduler.deadline() == pytest.approx(10.21)
+
+    def test_whoever_becomes_free_takes_the_oldest(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        for handle in range(3):
+            scheduler.accepted(0, handle)
+        drain(scheduler, now=10.0)
+        scheduler.tick(10.2)
+        assert scheduler.due_recall(0) is None  # both are late, nobody is free
+        scheduler.acked(2)
+        recalled = scheduler.due_recall(0)
+        assert recalled is not None
+        assert recalled.number == 1
+        scheduler.recalled(1)
+        assert drain(scheduler, now=10.2) == [(1, 2)]
+
+    @pytest.mark.parametrize("sign", ["beat", "ack"])
+    def test_a_late_worker_is_out_until_it_shows_life(self, sign: str) -> None:
+        scheduler = scheduler_of(1, 2, lanes=2)
+        scheduler.accepted(0, 7)
+        drain(scheduler, now=10.0)
+        scheduler.tick(10.2)
+        assert scheduler.held(1) == Hold.OVERDUE
+        scheduler.accepted(1, 8)
+        assert drain(scheduler, 1, now=10.2) == [(2, 2)]
+        if sign == "beat":
+            scheduler.beat(1)
+        else:
+            scheduler.acked(1)
+        assert scheduler.held(1) == Hold.NOTHING
+        scheduler.accepted(1, 9)
+        assert drain(scheduler, 1, now=10.2) == [(3, 1)]
+
+    def test_a_recall_that_came_too_late_is_not_repeated(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        scheduler.accepted(0, 7)
+        drain(scheduler, now=10.0)
+        scheduler.tick(10.2)
+        assert scheduler.due_recall(0) is not None
+        scheduler.tick(10.4)
+        assert scheduler.due_recall(0) is None
+        assert scheduler.deadline() == NEVER
+
+    def test_off_is_off(self) -> None:
+        scheduler = scheduler_of(1, 2, recall=None)
+        scheduler.accepted(0, 7)
+        drain(scheduler, now=10.0)
+        assert scheduler.deadline() == NEVER
+        scheduler.tick(99.0)
+        assert scheduler.due_recall(0) is None
+
+
+class TestLoads:
+    def test_least_connections_counts_what_is_on_its_way(self) -> None:
+        scheduler = Scheduler(1, LeastConnections, window=4)
+        for worker, active in ((1, 5), (2, 3), (3, 9)):
+            scheduler.join(worker)
+            scheduler.observe(worker, active)
+        for handle in range(4):
+            scheduler.accepted(0, handle)
+        assert drain(scheduler) == [(1, 2), (2, 2), (3, 1), (4, 2)]
+
+    def test_a_full_pair_holds_until_the_next_ack(self) -> None:
+        scheduler = scheduler_of(1, window=2)
+        first, second = scheduler.accepted(0, 7), scheduler.accepted(0, 8)
+        assert scheduler.assign(0, 0.0) is first
+        assert scheduler.assign(0, 0.0) is second
+        scheduler.unsent(second, Hold.CHANNEL)
+        assert drain(scheduler) == []
+        scheduler.acked(first.number)
+        assert drain(scheduler) == [(2, 1)]
+
+
+class NodeMachine(RuleBasedStateMachine):
+    """With a window of one and no recall, the scheduler sends what Node sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = NodeRoundRobin()
+        self.ours = Scheduler(1, RoundRobin, recall=None)
+        self.sent: list[tuple[int, int]] = []
+        self.inflight: dict[int, int] = {}  # worker -> number
+        self.ids = 0
+
+    def settle(self) -> None:
+        for number, worker in drain(self.ours):
+            self.sent.append((number, worker))
+            self.inflight[worker] = number
+
+    @rule()
+    def listen(self) -> None:
+        self.ids += 1
+        self.node.listen(self.ids)
+        self.ours.join(self.ids)
+        self.settle()
+
+    @rule()
+    def accept(self) -> None:
+        connection = self.ours.accepted(0, 0)
+        self.node.accept(connection.number)
+        self.settle()
+
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        if self.inflight:
+            worker = data.draw(st.sampled_from(sorted(self.inflight)))
+            self.ours.acked(self.inflight.pop(worker))
+            self.node.ack(worker)
+            self.settle()
+
+    @rule(data=st.data())
+    def remove_an_idle_worker(self, data: st.DataObject) -> None:
+        idle = sorted(self.node.all - set(self.inflight))
+        if idle:
+            worker = data.draw(st.sampled_from(idle))
+            self.node.remove(worker)
+            assert self.ours.leave(worker) == []
+
+    @invariant()
+    def the_same_was_sent(self) -> None:
+        assert self.sent == self.node.sent
+
+
+TestAgainstNode = NodeMachine.TestCase
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Whatever happens: every connection is in one place, and nobody waits beside a free credit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.ids = 0
+        self.scheduler = Scheduler(2, RoundRobin, limit=5)
+        self.window = 1
+        self.workers: set[int] = set()
+        self.received: set[int] = set()  # numbers that left the socket, and can't be recalled
+        self.inflight: dict[int, Connection] = {}
+        self.queued: set[int] = set()
+        self.delivered: set[int] = set()
+        self.dropped: set[int] = set()
+        self.all = 0
+
+    @rule(
+        policy=st.sampled_from(sorted(POLICIES)),
+        window=st.integers(1, 3),
+        recall=st.sampled_from([None, 0.1]),
+    )
+    def start_over(self, policy: str, window: int, recall: float | None) -> None:
+        if not self.all:
+            self.window = window
+            self.scheduler = Scheduler(2, POLICIES[policy], window=window, limit=5, recall=recall)
+            for worker in self.workers:
+                self.scheduler.join(worker)
+
+    def settle(self) -> None:
+        for lane in (0, 1):
+            while (late := self.scheduler.due_recall(lane)) is not None:
+                assert self.now - late.sent_at >= 0.1
+                self.recall_from(late.worker)
+        for lane in (0, 1):
+            while (connection := self.scheduler.assign(lane, self.now)) is not None:
+                assert connection.number in self.queued
+                assert connection.number not in self.inflight
+                self.queued.discard(connection.number)
+                self.inflight[connection.number] = connection
+
+    def recall_from(self, worker: int) -> None:
+        for number in self.unreceived(worker):
+            assert self.scheduler.recalled(number) is self.inflight.pop(number)
+            self.queued.add(number)
+
+    def unreceived(self, worker: int) -> list[int]:
+        return [
+            number
+            for number, connection in self.inflight.items()
+            if connection.worker == worker and number not in self.received
+        ]
+
+    def choose(self, data: st.DataObject) -> int | None:
+        return data.draw(st.sampled_from(sorted(self.inflight))) if self.inflight else None
+
+    @rule()
+    def join(self) -> None:
+        self.ids += 1
+        self.workers.add(self.ids)
+        self.scheduler.join(self.ids)
+        self.settle()
+
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        if not self.workers:
+            return
+        worker = data.draw(st.sampled_from(sorted(self.workers)))
+        self.workers.discard(worker)
+        unreceived = self.unreceived(worker)
+        theirs = [n for n, c in self.inflight.items() if c.worker == worker]
+        for connection in self.scheduler.leave(worker, unreceived=unreceived):
+            assert connection.number not in unreceived
+            self.dropped.add(connection.number)
+        for number in theirs:
+            del self.inflight[number]
+            self.received.discard(number)
+            if number not in self.dropped:
+                self.queued.add(number)
+        self.settle()
+
+    @rule(lane=st.integers(0, 1))
+    def accept(self, lane: int) -> None:
+        if self.scheduler.accepting(lane):
+            self.all += 1
+            self.queued.add(self.scheduler.accepted(lane, 3).number)
+            self.settle()
+
+    @rule(data=st.data())
+    def receive(self, data: st.DataObject) -> None:
+        if (number := self.choose(data)) is not None:
+            self.received.add(number)
+
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        if (number := self.choose(data)) is not None:
+            assert self.scheduler.acked(number) is self.inflight.pop(number)
+            assert self.scheduler.acked(number) is None
+            self.delivered.add(number)
+            self.received.discard(number)
+            self.settle()
+
+    @rule(data=st.data(), reason=st.sampled_from(Refusal))
+    def refuse(self, data: st.DataObject, reason: Refusal) -> None:
+        if (number := self.choose(data)) is not None:
+            assert self.scheduler.refused(number, reason, self.now) is self.inflight.pop(number)
+            self.received.discard(number)
+            self.queued.add(number)
+            self.settle()
+
+    @rule(data=st.data())
+    def have_room(self, data: st.DataObject) -> None:
+        if self.workers:
+            self.scheduler.room(data.draw(st.sampled_from(sorted(self.workers))))
+            self.settle()
+
+    @rule(data=st.data())
+    def beat(self, data: st.DataObject) -> None:
+        if self.workers:
+            self.scheduler.beat(data.draw(st.sampled_from(sorted(self.workers))))
+            self.settle()
+
+    @rule(data=st.data(), active=st.integers(0, 4))
+    def observe(self, data: st.DataObject, active: int) -> None:
+        if self.workers:
+            self.scheduler.observe(data.draw(st.sampled_from(sorted(self.workers))), active)
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 6.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.scheduler.tick(self.now)
+        assert self.scheduler.deadline() > self.now
+        self.settle()
+
+    @invariant()
+    def every_connection_is_in_one_place(self) -> None:
+        places = [self.queued, set(self.inflight), self.delivered, self.dropped]
+        assert sum(map(len, places)) == self.all
+        assert len(set().union(*places)) == self.all
+        queues = [c.number for lane in self.scheduler.lanes for c in lane.queue]
+        assert set(queues) == self.queued
+        assert self.scheduler.pending() == len(self.queued) + len(self.inflight)
+
+    @invariant()
+    def queues_are_in_accept_order(self) -> None:
+        for lane in self.scheduler.lanes:
+            numbers = [c.number for c in lane.queue]
+            assert numbers == sorted(numbers)
+
+    @invariant()
+    def nobody_waits_beside_a_free_credit(self) -> None:
+        for lane in self.scheduler.lanes:
+            assert not lane.queue or not len(lane.free)
+
+    @invariant()
+    def windows_hold_and_free_means_free(self) -> None:
+        for worker in self.workers:
+            mine = [c for c in self.inflight.values() if c.worker == worker]
+            for index in (0, 1):
+                assert sum(c.lane == index for c in mine) <= self.window
+            assert self.scheduler.unacked(worker) == len(mine)
+        for lane in self.scheduler.lanes:
+            expected = {
+                worker
+                for worker in self.workers
+                if not self.scheduler.held(worker)
+                and sum(c.lane == lane.index for c in self.inflight.values() if c.worker == worker)
+                < self.window
+            }
+            assert len(lane.free) == len(expected)
+
+    @invariant()
+    def accepting_means_room(self) -> None:
+        no_room = Hold.FULL | Hold.CLOSED
+        roomy = any(not self.scheduler.held(worker) & no_room for worker in self.workers)
+        for lane in self.scheduler.lanes:
+            assert self.scheduler.accepting(lane.index) == (roomy and len(lane.queue) < 5)
+
+
+TestInvariants = SchedulerMachine.TestCase
