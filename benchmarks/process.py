@@ -3,8 +3,7 @@
 Theory: a server is known by its log. Its output goes through a pipe to a thread that stamps each
 line with its arrival and wakes whoever waits for it, so nobody sleeps and a line's time is good to
 a millisecond; the lines are kept in a file too. What it starts is known by an environment variable
-with a random value: children in sessions of their own and orphans keep it, where a process group
-or a walk over parents would lose them.
+with a random value, which orphans and children in sessions of their own keep.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Self
+
+from benchmarks.measure import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -184,9 +185,21 @@ class ServerProcess:
         return self.wait(deadline)
 
     def family(self) -> set[int]:
-        """The pids of this process and of all it started that live now (zombies don't)."""
+        """The pids of this process and of all it started that live now (zombies don't).
+
+        Three ways to belong: the mark, the session, a parent that belongs. nginx writes its title
+        over its environment, and the fork server has a session of its own.
+        """
+        living = processes()
         marked = f"{_MARK}={self._mark}".encode()
-        return {pid for pid in _pids() if marked in _environ(pid)}
+        family = {
+            entry.pid
+            for entry in living.values()
+            if entry.session == self.pid or marked in _environ(entry.pid)
+        }
+        while children := {e.pid for e in living.values() if e.parent in family} - family:
+            family |= children
+        return family
 
     def survivors(self, *, deadline: float = 0.0) -> set[int]:
         """Pids of the family that outlive `deadline` seconds of waiting for them to go."""
@@ -235,12 +248,7 @@ def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return _wait_for_exit(process.pid, seconds)
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
 def _environ(pid: int) -> bytes:
-    # A zombie has no environment left, so it reads as empty: dead, which is what we want to know.
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

@@ -1,0 +1,89 @@
+"""The command line: `python -m benchmarks handoff|keepalive|memory|respawn`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import machine, report
+from benchmarks.peers import Balancer, Nginx, Node, Peer
+from benchmarks.runner import Options, run
+from benchmarks.suite import BENCHMARKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description="balancer and its peers, alternating in one run"
+    )
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument(
+        "--duration", type=float, default=3.0, help="seconds per measurement (whole for ab, wrk)"
+    )
+    parser.add_argument("--workers", type=_positive, default=2)
+    parser.add_argument(
+        "--rate", type=float, default=500.0, help="connections/s of the latency measurement"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="measure only the peers whose name starts so (repeatable)",
+    )
+    parser.add_argument(
+        "--versus",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="another checkout of balancer as a peer (repeatable)",
+    )
+    parser.add_argument(
+        "--serve-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="added to balancer's command line, e.g. --serve-option=--window=2 (repeatable)",
+    )
+    return parser
+
+
+def _peers(options: argparse.Namespace) -> list[Peer]:
+    extra = options.serve_option
+    peers: list[Peer] = [Balancer(arguments=extra)]
+    peers += [Balancer(path, extra) for path in options.versus]
+    peers += [Node(), Nginx()]
+    wanted = options.only
+    return [p for p in peers if not wanted or any(p.name.startswith(name) for name in wanted)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    peers = _peers(options)
+    if not peers:
+        parser.error(f"--only {' '.join(options.only)} leaves no peer")
+    about = machine.describe()
+    settings = Options(options.rounds, options.duration, options.workers, options.rate)
+    results = run(BENCHMARKS[options.benchmark](), peers, settings)
+    print(report.render(results, about))
+    if options.json:
+        report.write_json(options.json, results, about)
+    return 130 if results.interrupted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The load tools: ab and wrk where installed, else our own generator.
+
+Each returns a `LoadResult` of what the tool itself counted. ab and wrk are the yardsticks people
+know; the own generator is slower at saturation and is there so that a machine without them still
+gets a result that says which tool it came from.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from math import ceil
+
+from benchmarks.loadgen import Plan, run
+
+_GRACE = 30.0  # seconds a tool may take beyond its duration
+
+
+class LoadError(Exception):
+    """A tool failed; the message is the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """`per_second` and `completed` count complete responses, `errors` what the tool calls so."""
+
+    tool: str
+    per_second: float
+    completed: int
+    errors: int
+
+
+def new_connections_ab(port: int, seconds: float) -> LoadResult:
+    """`ab -c 50`: one connection per request, HTTP/1.0."""
+    if shutil.which("ab") is None:
+        return _own(port, seconds, 50, keep_alive=False)
+    # -t alone implies -n 50000, so -n comes after it; -l: bodies may differ in length (pids).
+    limits = ["-t", str(ceil(seconds)), "-n", "100000000"]
+    output = _run(["ab", "-q", "-l", *limits, "-c", "50", _url(port)], seconds)
+    return LoadResult(
+        "ab",
+        _number(r"Requests per second:\s+([\d.]+)", output),
+        int(_number(r"Complete requests:\s+(\d+)", output)),
+        int(_number(r"Failed requests:\s+(\d+)", output)),
+    )
+
+
+def new_connections_wrk(port: int, seconds: float) -> LoadResult:
+    """`wrk -t1 -c64 -H 'Connection: close'`: one connection per request, HTTP/1.1."""
+    if shutil.which("wrk") is None:
+        return _own(port, seconds, 64, keep_alive=False)
+    return _wrk(["-H", "Connection: close"], port, seconds)
+
+
+def keep_alive(port: int, seconds: float) -> LoadResult:
+    """`wrk -t1 -c64`: 64 connections, request after request."""
+    if shutil.which("wrk") is None:
+        return _own(port, seconds, 64, keep_alive=True)
+    return _wrk([], port, seconds)
+
+
+def _wrk(extra: list[str], port: int, seconds: float) -> LoadResult:
+    argv = ["wrk", "-t1", "-c64", f"-d{ceil(seconds)}s", *extra, _url(port)]
+    return parse_wrk(_run(argv, seconds))
+
+
+def parse_wrk(output: str) -> LoadResult:
+    """wrk's own account. Connections that the server closed as asked are no errors to wrk."""
+    errors = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output
+    )
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    return LoadResult(
+        "wrk",
+        _number(r"Requests/sec:\s+([\d.]+)", output),
+        int(_number(r"(\d+) requests in", output)),
+        sum(map(int, errors.groups() if errors else ())) + (int(bad[1]) if bad else 0),
+    )
+
+
+def _own(port: int, seconds: float, concurrency: int, *, keep_alive: bool) -> LoadResult:
+    plan = Plan(
+        port=port,
+        concurrency=concurrency,
+        keep_alive=keep_alive,
+        duration=seconds,
+        keep_records=False,
+    )
+    report = run(plan)
+    return LoadResult("own", report.per_second, report.ok, report.failed)
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/"
+
+
+def _run(argv: list[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=seconds + _GRACE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"{argv[0]} did not end {_GRACE:g} s after its duration") from error
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise LoadError(f"{argv[0]} failed: {''.join(last)}")
+    return done.stdout
+
+
+def _number(pattern: str, output: str) -> float:
+    match = re.search(pattern, output)
+    if match is None:
+        raise LoadError(f"no {pattern!r} in the tool's output: {output.strip()[-300:]!r}")
+    return float(match[1])

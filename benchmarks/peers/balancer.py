@@ -1,0 +1,63 @@
+"""balancer itself, from this checkout or another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from benchmarks.peers.base import MissingPeerError, Peer, port_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.process import ServerProcess
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@final
+class Balancer(Peer):
+    """`python -m balancer serve` with the demo app.
+
+    `checkout` is the folder whose `balancer` package runs (default: this one); `arguments` are
+    added to the command line.
+    """
+
+    ready_line = r"worker \d+.*\bready\b"
+
+    def __init__(self, checkout: Path | None = None, arguments: Sequence[str] = ()) -> None:
+        self._checkout = (checkout or _ROOT).resolve()
+        self._arguments = list(arguments)
+        self.name = "balancer" if checkout is None else f"balancer@{_revision(self._checkout)}"
+
+    def command(self, workers: int, folder: Path) -> list[str]:
+        if not (self._checkout / "balancer" / "__main__.py").exists():
+            raise MissingPeerError(f"no balancer package in {self._checkout}")
+        serve = [sys.executable, "-m", "balancer", "serve", "-b", "127.0.0.1:0"]
+        control = ["--control", str(folder / "control.sock")]
+        return [*serve, "-w", str(workers), *control, *self._arguments]
+
+    def environment(self) -> dict[str, str]:
+        inherited = os.environ.get("PYTHONPATH", "")
+        return {"PYTHONPATH": f"{self._checkout}{os.pathsep}{inherited}".rstrip(os.pathsep)}
+
+    def working_directory(self) -> Path:
+        # `python -m` looks in the working directory first, before PYTHONPATH.
+        return self._checkout
+
+    def wait_started(self, process: ServerProcess) -> int:
+        line = process.wait_for_line(r"listening on http://", deadline=20.0)
+        process.wait_for_line(r"ready: \d+ workers?", deadline=20.0)
+        return port_in(r"listening on http://\S*:(\d+)", line.text)
+
+
+def _revision(checkout: Path) -> str:
+    argv = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return checkout.name
+    return done.stdout.strip() or checkout.name
