@@ -1,0 +1,17 @@
+"""What a user can say: one table of settings, and how flags, environment and file fill it.
+
+units, binds, app, cpus    the values
+kinds                      one parser per type, shared by all sources
+table                      every setting, once: ``Settings``
+files, load                default < file < environment < flag
+"""
+
+from balancer.settings.app import AppSpec as AppSpec
+from balancer.settings.app import parse_app as parse_app
+from balancer.settings.binds import Bind as Bind
+from balancer.settings.binds import FdBind as FdBind
+from balancer.settings.binds import TcpBind as TcpBind
+from balancer.settings.binds import UnixBind as UnixBind
+from balancer.settings.binds import parse_bind as parse_bind
+from balancer.settings.cpus import usable_cpus as usable_cpus
+from balancer.settings.table import Settings as Settings

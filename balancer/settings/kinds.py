@@ -1,0 +1,167 @@
+"""The types that settings have: each reads a value's text and shows it again.
+
+Flags, environment variables and TOML values share one parser, so that a value means the same
+wherever it is written.  A TOML value of the right type is turned into text first; ``toml`` says
+which types those are.  Parsers raise ``ValueError`` with the part of the sentence that follows the
+name and the value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from balancer.settings.app import check_app
+from balancer.settings.binds import parse_bind
+from balancer.settings.cpus import MAX_WORKERS, usable_cpus
+from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "APP", "BINDS", "NAME", "PATH", "PID_FILE", "RECALL", "SWITCH", "WORKERS",
+    "Kind", "choice", "count", "duration", "size",
+]  # fmt: skip
+
+_NUMBERS = (int, float, str)
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of value.
+
+    Attributes:
+        metavar: What stands for the value in ``--help``.
+        parse: Text to value; raises ``ValueError``.
+        show: Value to text, which ``parse`` reads back.
+        toml: The TOML types that ``parse`` gets the text of.
+        wants: What a TOML value of another type should have been.
+        many: The value is a tuple of what ``parse`` returns; the flag may be repeated.
+    """
+
+    metavar: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+    toml: tuple[type, ...] = (str,)
+    wants: str = "a string"
+    many: bool = False
+
+
+def count(lowest: int = 0, highest: int = 2**31 - 1, *, off: bool = False) -> Kind:
+    """A whole number; with ``off``, that word means 0."""
+
+    def parse(text: str) -> int:
+        if off and text == "off":
+            return 0
+        return _whole(text, lowest, highest)
+
+    return Kind("N", parse, toml=(int, str), wants="a number")
+
+
+def duration(lowest: float = 0.0, *, off: bool = False) -> Kind:
+    """Seconds; with ``off``, that word means 0, which is then allowed below ``lowest``."""
+
+    def parse(text: str) -> float:
+        seconds = 0.0 if off and text == "off" else parse_duration(text)
+        if seconds < lowest and not (off and seconds == 0):
+            raise ValueError(f"must be at least {show_duration(lowest)}")
+        return seconds
+
+    return Kind("TIME", parse, show_duration, _NUMBERS, "a duration")
+
+
+def size(lowest: int = 0, highest: int = 2**50, *, off: bool = False) -> Kind:
+    """Bytes; with ``off``, that word means 0."""
+
+    def parse(text: str) -> int:
+        value = 0 if off and text == "off" else parse_size(text)
+        if value < lowest:
+            raise ValueError(f"must be at least {show_size(lowest)}")
+        if value > highest:
+            raise ValueError(f"must be at most {show_size(highest)}")
+        return value
+
+    return Kind("SIZE", parse, show_size, (int, str), "a size")
+
+
+def choice(*words: str) -> Kind:
+    """One of some words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return Kind("NAME", parse)
+
+
+def _whole(text: str, lowest: int, highest: int) -> int:
+    sign, digits = text[:1], text.removeprefix("-")
+    # int() also takes 1_000, ' 7 ' and the digits of other scripts
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
+        raise ValueError("not a whole number")
+    value = -int(digits) if sign == "-" else int(digits)
+    if value < lowest:
+        raise ValueError(f"must be at least {lowest}")
+    if value > highest:
+        raise ValueError(f"must be at most {highest}")
+    return value
+
+
+def _workers(text: str) -> int:
+    return usable_cpus() if text == "auto" else _whole(text, 1, MAX_WORKERS)
+
+
+def _recall(text: str) -> float | None:
+    if text == "off":
+        return None
+    seconds = parse_duration(text)
+    if seconds < 0.001:
+        raise ValueError("must be at least 1ms; off turns the timed recall off")
+    return seconds
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("not a path")
+    return text
+
+
+def _pid_file(text: str) -> str:
+    if text.isdecimal():
+        raise ValueError(f"that is the pid file; did you mean -b :{text}?")
+    return _path(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > 64:
+        raise ValueError("a name has 1 to 64 printable characters")
+    return text
+
+
+def _switch(text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return word in _TRUE
+
+
+def _show_switch(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _show_recall(value: float | None) -> str:
+    return "off" if value is None else show_duration(value)
+
+
+BINDS = Kind("ADDRESS", parse_bind, wants="a string or a list of strings", many=True)
+WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
+RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
+PATH = Kind("PATH", _path)
+PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")
+NAME = Kind("NAME", _name)
+APP = Kind("APP", check_app)
+SWITCH = Kind("", _switch, _show_switch, (bool,), "true or false")

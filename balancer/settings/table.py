@@ -1,0 +1,266 @@
+"""Every setting, once.
+
+A field of ``Settings`` *is* the definition: its name is the key in a TOML file, ``--name`` with
+dashes is the flag and ``BALANCER_NAME`` the variable; the rest stands in its one entry.  The
+command line, the file's schema, the environment and ``--help`` are all read from here, so that
+adding a setting is adding a field.
+
+Names are gunicorn's where gunicorn has the setting; uvicorn's spellings are aliases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from balancer.settings.binds import DEFAULT_BIND, Bind
+from balancer.settings.cpus import usable_cpus
+from balancer.settings.kinds import (
+    APP,
+    BINDS,
+    NAME,
+    PATH,
+    PID_FILE,
+    RECALL,
+    SWITCH,
+    WORKERS,
+    choice,
+    count,
+    duration,
+    size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from balancer.settings.kinds import Kind
+    from balancer.settings.origin import Origin
+
+__all__ = ["SETTINGS", "Alias", "Setting", "Settings"]
+
+LISTEN = "Listening"
+WORK = "Workers"
+HANDOFF = "Hand-off"
+TIME = "Clocks"
+HTTP = "HTTP limits"
+MANAGE = "Running"
+
+# a deadline of 0 would fail every connection
+INSTANT = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another spelling of a flag, whose value may have to be completed.
+
+    Attributes:
+        flag: ``--uds``.
+        metavar: What stands for its value in ``--help``.
+        text: The setting's text, with ``{}`` for the value; a switch has no ``{}``.
+    """
+
+    flag: str
+    metavar: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: what the command line, the file and the environment need to know of it.
+
+    Attributes:
+        name: The field, and the key in a file.
+        kind: Its type.
+        group: Its heading in ``--help``.
+        help: One line for ``--help``.
+        default: What it is when nobody says anything, as text.
+        short: A flag of one letter.
+        aliases: Other spellings.
+        env: Variables that other programs named, beside ``BALANCER_…``.
+        positional: It is an argument and has no flag.
+    """
+
+    name: str
+    kind: Kind
+    group: str
+    help: str
+    default: str
+    short: str
+    aliases: tuple[Alias, ...]
+    env: tuple[str, ...]
+    positional: bool
+
+    @property
+    def flag(self) -> str:
+        """The long flag, or the word for a positional argument."""
+        return self.kind.metavar if self.positional else f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables, the strongest first."""
+        return (f"BALANCER_{self.name.upper()}", *self.env)
+
+    @property
+    def spellings(self) -> tuple[Alias, ...]:
+        """Every flag: the short one, the long one, the aliases."""
+        if self.positional:
+            return ()
+        own = [flag for flag in (self.short, self.flag) if flag]
+        text = "{}" if self.kind.metavar else "true"
+        return (*(Alias(flag, self.kind.metavar, text) for flag in own), *self.aliases)
+
+
+def _setting(
+    default: object,
+    kind: Kind,
+    group: str,
+    help: str,  # noqa: A002 - it is the word of every option parser
+    *,
+    short: str = "",
+    aliases: tuple[str | Alias, ...] = (),
+    env: tuple[str, ...] = (),
+    default_text: str | None = None,
+    positional: bool = False,
+) -> Any:  # noqa: ANN401 - as dataclasses.field(), it stands for a value of the field's type
+    """A dataclass field that carries its ``Setting``; a callable default is called."""
+    spellings = tuple(
+        Alias(alias, kind.metavar, "{}") if isinstance(alias, str) else alias for alias in aliases
+    )
+    if default_text is None:
+        default_text = "" if default is None or default is False else kind.show(default)
+    # the name is the field's, which the dataclass knows only later: see SETTINGS
+    entry = Setting("", kind, group, help, default_text, short, spellings, env, positional)
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata={"setting": entry})
+    return dataclasses.field(default=default, metadata={"setting": entry})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server was told. Durations are seconds, sizes bytes."""
+
+    app: str | None = _setting(
+        None, APP, LISTEN, "what to serve: native:module:attr, or native:module:factory()",
+        default_text="the demo app", positional=True,
+    )  # fmt: skip
+    bind: tuple[Bind, ...] = _setting(
+        (DEFAULT_BIND,), BINDS, LISTEN,
+        "where to listen: HOST:PORT, :PORT, HOST, [IPV6]:PORT, unix:PATH or fd://N; repeatable",
+        short="-b", default_text=f"{DEFAULT_BIND}, or 0.0.0.0:$PORT",
+        aliases=(
+            Alias("--host", "HOST", "{}"), Alias("--port", "PORT", "{}"),
+            Alias("--uds", "PATH", "unix:{}"), Alias("--fd", "N", "fd://{}"),
+        ),
+    )  # fmt: skip
+    backlog: int = _setting(
+        2048, count(1), LISTEN, "connections that the kernel may keep waiting per listener"
+    )
+    workers: int = _setting(
+        usable_cpus, WORKERS, WORK, "number of worker processes; auto is the number of usable CPUs",
+        short="-w", env=("WEB_CONCURRENCY",), default_text="auto",
+    )  # fmt: skip
+    worker_connections: int = _setting(
+        1000, count(1), WORK, "connections that a worker may hold",
+        aliases=("--max-connections", "--limit-concurrency"),
+    )  # fmt: skip
+    max_requests: int = _setting(
+        0, count(off=True), WORK, "replace a worker after so many requests; 0 is never",
+        aliases=("--limit-max-requests",),
+    )  # fmt: skip
+    max_requests_jitter: int = _setting(
+        0, count(), WORK, "add up to so many, at random, so that workers don't go together",
+        aliases=("--limit-max-requests-jitter",),
+    )  # fmt: skip
+    preload: bool = _setting(
+        False, SWITCH, WORK, "import the app once, before the workers are forked",
+        aliases=(Alias("--no-preload", "", "false"),),
+    )  # fmt: skip
+    policy: str = _setting(
+        "round-robin", choice("round-robin", "least-connections", "shared", "reuseport"), HANDOFF,
+        "who gets a connection: round-robin or least-connections of the master's choice, or the "
+        "kernel's by one shared listener or one SO_REUSEPORT listener per worker",
+    )  # fmt: skip
+    # one SOCK_SEQPACKET pair holds about 278 messages, then EAGAIN
+    window: int = _setting(
+        1, count(1, 256), HANDOFF, "connections under way to a worker at once, per listener"
+    )
+    recall: float | None = _setting(
+        0.1, RECALL, HANDOFF, "take a connection back from a worker that is busy for so long"
+    )
+    queue: int = _setting(
+        1024, count(1), HANDOFF, "accepted connections that may wait for a worker, per listener"
+    )
+    # below a second the clock would kill workers that the stall rule has not even paused yet
+    timeout: float = _setting(
+        30.0, duration(1.0, off=True), TIME,
+        "kill a worker whose event loop doesn't move for so long; 0 is never", short="-t",
+    )  # fmt: skip
+    boot_timeout: float = _setting(
+        60.0, duration(INSTANT), TIME, "kill a worker that isn't ready after so long"
+    )
+    graceful_timeout: float = _setting(
+        30.0, duration(), TIME, "time that requests get to finish when the server stops",
+        aliases=("--timeout-graceful-shutdown",),
+    )  # fmt: skip
+    drain_timeout: float = _setting(
+        3600.0, duration(), TIME, "time that a drained worker's long connections get on a reload"
+    )
+    drain_delay: float = _setting(
+        0.0, duration(), TIME, "go on accepting for so long after being told to stop"
+    )
+    keep_alive: float = _setting(
+        75.0, duration(off=True), HTTP, "time that an idle connection stays open",
+        aliases=("--timeout-keep-alive",),
+    )  # fmt: skip
+    keep_alive_requests: int = _setting(
+        1000, count(off=True), HTTP, "requests on one connection; 0 is any number"
+    )
+    header_timeout: float = _setting(
+        10.0, duration(INSTANT), HTTP, "time for a request's head, from its first byte"
+    )
+    body_timeout: float = _setting(
+        30.0, duration(INSTANT), HTTP, "time between two pieces of a request's body"
+    )
+    send_timeout: float = _setting(
+        30.0, duration(INSTANT), HTTP, "time for a client to take a piece of the response"
+    )
+    limit_request_line: int = _setting(8190, size(64, 1 << 20), HTTP, "bytes of a request line")
+    limit_request_fields: int = _setting(100, count(1, 32768), HTTP, "header fields of a request")
+    limit_request_head: int = _setting(
+        32768, size(128, 16 << 20), HTTP, "bytes of a request's head"
+    )
+    limit_request_body: int = _setting(
+        0, size(off=True), HTTP, "bytes of a request's body; 0 is any number", default_text="off"
+    )
+    log_level: str = _setting(
+        "info", choice("debug", "info", "warning", "error", "critical"), MANAGE, "how much to log:"
+        " debug, info, warning, error or critical",
+    )  # fmt: skip
+    pid: str | None = _setting(
+        None, PID_FILE, MANAGE, "write the master's pid to a file", short="-p"
+    )
+    name: str | None = _setting(
+        None, NAME, MANAGE, "this server's name for balancer status and the other commands",
+        short="-n", default_text="the first bind",
+    )  # fmt: skip
+    control: str | None = _setting(
+        None, PATH, MANAGE, "path of the control socket",
+        default_text="NAME.sock in a folder of yours",
+    )  # fmt: skip
+    no_control: bool = _setting(False, SWITCH, MANAGE, "make no control socket")
+    origins: Mapping[str, Origin] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def where(self, name: str) -> str:
+        """Where a setting's value was given, to begin an error message with: ``-b``."""
+        origin = self.origins.get(name)
+        return str(origin) if origin else SETTINGS[name].short or SETTINGS[name].flag
+
+
+SETTINGS: Mapping[str, Setting] = {
+    field.name: dataclasses.replace(field.metadata["setting"], name=field.name)
+    for field in dataclasses.fields(Settings)
+    if "setting" in field.metadata
+}
