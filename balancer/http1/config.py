@@ -1,0 +1,54 @@
+"""The engine's limits and clocks, and where it counts what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+__all__ = ["Http1Config", "NullStats", "Stats"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Http1Config:
+    """Sizes in bytes, times in seconds; the defaults are those of the reference's last column."""
+
+    max_request_line: int = 8190
+    """Longer request lines, without their CRLF, get 414."""
+    max_head: int = 32768
+    """Longer heads, from the request line to the blank line, get 431; so do longer trailers."""
+    max_fields: int = 100
+    """More header fields get 431."""
+    max_body: int = 0
+    """Larger bodies get 413, announced or not; 0: no limit."""
+    header_timeout: float = 10.0
+    """Absolute, from the first byte of a head (of a first head: from accept) to its end: 408."""
+    keep_alive: float = 75.0
+    """An idle connection is closed after this time without a word."""
+    keep_alive_requests: int = 1000
+    """The last of this many responses says ``Connection: close``."""
+    body_timeout: float = 30.0
+    """Without a byte of an unfinished request body for this long: 408."""
+    send_timeout: float = 30.0
+    """A client that takes no byte of a response for this long is aborted."""
+    linger: float = 2.0
+    """How long we discard what a client still sends after we decided to close."""
+    linger_bytes: int = 65536
+    """How much of it, and the largest unread rest of a body that is discarded to keep alive."""
+    drain_idle: float = 1.0
+    """How long an idle connection may still bring a request once the server drains."""
+
+
+class Stats(Protocol):
+    """Counts finished requests; called once per response, so it must be cheap."""
+
+    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
+        """A response has been sent or given up: ``seconds`` after its head was complete."""
+
+
+@final
+class NullStats:
+    """Counts nothing."""
+
+    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
+        pass

@@ -1,0 +1,87 @@
+"""A worker's HTTP/1.1 server: its connections, their reaper, and their drain."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, final
+
+from balancer.http1.connection import Connection, Shared
+from balancer.http1.transport import SocketTransport
+
+if TYPE_CHECKING:
+    import socket
+
+    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.exchange import Handler
+    from balancer.http1.transport import Transport
+
+__all__ = ["Http1Server"]
+
+LONGEST_STEP = 1.0
+"""A tick that comes later than this was held up with us (a handler that blocked, SIGSTOP), and the
+clients are not to blame for it: no deadline moves closer by more."""
+
+
+@final
+class Http1Server:
+    """Serves HTTP/1.1 on the connections it is given, all with one handler."""
+
+    def __init__(self, handler: Handler, config: Http1Config, stats: Stats) -> None:
+        self._shared = Shared(handler, config, stats)
+        self._shared.set_date(time.time())
+        self._connections: set[Connection] = set()
+        self._last_tick: float | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, the lingering ones included."""
+        return len(self._connections)
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve one connection to its end; owns and closes the socket.
+
+        Never raises for what a peer did.  An exception of the handler is logged with its traceback
+        and becomes a 500, or an aborted connection when the response has begun.
+        """
+        await self.serve_transport(SocketTransport(sock))
+
+    async def serve_transport(self, transport: Transport) -> None:
+        """As ``serve``, over anything that carries bytes; owns and closes the transport."""
+        connection = Connection(transport, self._shared)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            transport.close()
+
+    def tick(self, now: float) -> None:
+        """Expire deadlines and render the Date; call it about every 0.25 seconds.
+
+        Args:
+            now: seconds of any clock that does not jump back; only differences count.
+        """
+        shared = self._shared
+        if self._last_tick is not None:
+            shared.now += min(max(now - self._last_tick, 0.0), LONGEST_STEP)
+        self._last_tick = now
+        shared.set_date(time.time())
+        for connection in self._connections:
+            if connection.deadline <= shared.now or connection.send_deadline <= shared.now:
+                connection.transport.interrupt()
+
+    def drain(self) -> None:
+        """Let every connection end after its response; idempotent.
+
+        An idle one gets ``drain_idle`` seconds to bring one more request, which is answered with
+        ``Connection: close``.
+        """
+        shared = self._shared
+        if shared.draining:
+            return
+        shared.draining = True
+        limit = shared.now + shared.config.drain_idle
+        for connection in self._connections:
+            if connection.idle and connection.deadline < math.inf:
+                connection.deadline = min(connection.deadline, limit)

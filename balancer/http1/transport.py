@@ -1,0 +1,175 @@
+"""What carries the bytes of one connection, and owns its socket.
+
+A transport has two ``_nowait`` methods that never block and two waits.  Waiting costs about eight
+microseconds and a read that says EAGAIN one, so the caller chooses the order: wait first where
+data is never there yet (after a response), try first where it usually is (a fresh connection).
+
+No wait has a cancel scope: one scope per connection would cost more than the request.  Instead the
+reaper calls ``interrupt``, which makes the waits raise ``trio.ClosedResourceError``; whoever waits
+then asks the clock whether it is his deadline that passed.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, final
+
+import trio
+
+from balancer.http1.errors import ClientGone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = ["Address", "SocketTransport", "Transport", "receive", "send_all"]
+
+Address = tuple[str, int] | str | None
+"""Host and port; the path of a Unix socket; None when the peer has none or is gone."""
+
+RECV_FLAGS = socket.MSG_DONTWAIT
+SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+# l_onoff, l_linger: close at once, and with a reset, so that a cut response can't look complete
+RESET = struct.pack("ii", 1, 0)
+
+
+class Transport(Protocol):
+    """A stream of bytes both ways, for one task that reads and one that writes."""
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+
+    @property
+    def peer(self) -> Address:
+        """The client's address, asked from the kernel only when somebody wants it."""
+
+    @property
+    def local(self) -> Address:
+        """The address the client connected to."""
+
+    def recv_nowait(self, limit: int) -> bytes | None:
+        """What has come, at most ``limit`` bytes; b"" at the end; None: nothing yet.
+
+        Raises:
+            ClientGone: the connection broke.
+        """
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """How many bytes were taken; 0: none at the moment.
+
+        Raises:
+            ClientGone: the connection broke.
+        """
+
+    def wait_readable(self) -> Awaitable[None]:
+        """Wait until ``recv_nowait`` may have something; trio.ClosedResourceError: interrupted."""
+
+    def wait_writable(self) -> Awaitable[None]:
+        """Wait until ``send_nowait`` may take something; trio.ClosedResourceError: interrupted."""
+
+    def interrupt(self) -> None:
+        """Wake whoever waits, with trio.ClosedResourceError; the transport remains usable."""
+
+    def send_eof(self) -> None:
+        """Half-close: we send nothing more.  Needed before ``close``, see there."""
+
+    def close(self) -> None:
+        """Give the socket back; idempotent.
+
+        Without ``send_eof`` the peer need not see an end: the master may still hold a copy.
+        """
+
+    def abort(self) -> None:
+        """Close with a reset: nobody may take what was sent for complete."""
+
+
+async def receive(transport: Transport, limit: int) -> bytes:
+    """Wait for bytes and return them; b"" at the end.  For tunnels, which have no reaper."""
+    while (data := transport.recv_nowait(limit)) is None:
+        await transport.wait_readable()
+    return data
+
+
+async def send_all(transport: Transport, data: bytes) -> None:
+    """Send everything.  For tunnels, which have no reaper."""
+    while data:
+        sent = transport.send_nowait(data)
+        if sent < len(data):
+            await transport.wait_writable()
+        data = data[sent:]
+
+
+@final
+class SocketTransport:
+    """A stream socket.  O_NONBLOCK is never touched: it belongs to every copy of the socket."""
+
+    __slots__ = ("_fd", "_sock")
+
+    scheme = "http"
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+
+    @property
+    def peer(self) -> Address:
+        return _address(self._sock.getpeername)
+
+    @property
+    def local(self) -> Address:
+        return _address(self._sock.getsockname)
+
+    def recv_nowait(self, limit: int) -> bytes | None:
+        try:
+            return self._sock.recv(limit, RECV_FLAGS)
+        except BlockingIOError:
+            return None
+        except OSError as error:  # ECONNRESET, ETIMEDOUT, EHOSTUNREACH …: gone in any case
+            raise ClientGone(str(error)) from error
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data, SEND_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError as error:  # EPIPE, ECONNRESET …
+            raise ClientGone(str(error)) from error
+
+    def wait_readable(self) -> Awaitable[None]:
+        return trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105 - a frame less
+
+    def wait_writable(self) -> Awaitable[None]:
+        return trio.lowlevel.wait_writable(self._fd)  # noqa: ASYNC105 - a frame less
+
+    def interrupt(self) -> None:
+        trio.lowlevel.notify_closing(self._fd)
+
+    def send_eof(self) -> None:
+        with suppress(OSError):  # ENOTCONN: the peer was faster
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._fd = -1
+            self._sock.close()
+
+    def abort(self) -> None:
+        if self._fd < 0:
+            return
+        trio.lowlevel.notify_closing(self._fd)  # a handler's other task may wait
+        with suppress(OSError):  # EINVAL on a socket that was reset already
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.close()
+
+
+def _address(ask: object) -> Address:
+    assert callable(ask)
+    try:
+        found = ask()
+    except OSError:  # ENOTCONN: reset already
+        return None
+    if isinstance(found, tuple):
+        return (found[0], found[1])
+    return str(found) if found else None
