@@ -38,7 +38,11 @@ def new_connections_ab(port: int, seconds: float) -> LoadResult:
         return _own(port, seconds, 50, keep_alive=False)
     # -t alone implies -n 50000, so -n comes after it; -l: bodies may differ in length (pids).
     limits = ["-t", str(ceil(seconds)), "-n", "100000000"]
-    output = _run(["ab", "-q", "-l", *limits, "-c", "50", _url(port)], seconds)
+    return parse_ab(_run(["ab", "-q", "-l", *limits, "-c", "50", _url(port)], seconds))
+
+
+def parse_ab(output: str) -> LoadResult:
+    """ab's own account."""
     return LoadResult(
         "ab",
         _number(r"Requests per second:\s+([\d.]+)", output),

@@ -113,9 +113,7 @@ class RawConnection:
     def send_slowly(self, pieces: Iterable[bytes] | bytes) -> None:
         """Each piece (each byte, of a bytes object) in a segment of its own."""
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if isinstance(pieces, bytes):
-            pieces = (pieces[i : i + 1] for i in range(len(pieces)))
-        for piece in pieces:
+        for piece in _single_bytes(pieces) if isinstance(pieces, bytes) else pieces:
             self.sock.sendall(piece)
 
     def half_close(self) -> None:
@@ -186,6 +184,10 @@ class RawConnection:
         if b"\r\n\r\n" in data and b"\r\ncontent-length:" not in head and b"chunked" not in head:
             return parse_response(data)
         raise EOFError(f"connection ended after {data!r}")
+
+
+def _single_bytes(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
 
 
 def _end(data: bytes, head_only: bool) -> int | None:

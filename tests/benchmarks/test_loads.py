@@ -1,0 +1,45 @@
+"""What the load tools print is read as they mean it."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.loads import LoadError, LoadResult, parse_ab, parse_wrk
+
+WRK = """\
+Running 3s test @ http://127.0.0.1:8000/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.25ms    2.01ms  30.11ms   91.20%
+    Req/Sec    50.12k     3.22k   55.90k    80.00%
+  150361 requests in 3.01s, 21.80MB read
+Requests/sec:  49953.82
+Transfer/sec:      7.24MB
+"""
+AB = """\
+Concurrency Level:      50
+Time taken for tests:   3.000 seconds
+Complete requests:      19815
+Failed requests:        2
+Requests per second:    6604.77 [#/sec] (mean)
+"""
+
+
+def test_wrk() -> None:
+    assert parse_wrk(WRK) == LoadResult("wrk", 49953.82, 150361, 0)
+
+
+def test_wrk_with_errors() -> None:
+    errors = (
+        "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n"
+    )
+    assert parse_wrk(WRK + errors).errors == 15
+
+
+def test_ab() -> None:
+    assert parse_ab(AB) == LoadResult("ab", 6604.77, 19815, 2)
+
+
+def test_output_of_something_else_is_an_error() -> None:
+    with pytest.raises(LoadError, match="tool's output"):
+        parse_wrk("Segmentation fault")
