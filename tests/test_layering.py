@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"upstream", "http1"},
     {"net"},
     {"core"},
-    {"settings"},
+    {"settings", "log"},
     {"errors"},
     {"__init__"},
 ]

@@ -1,0 +1,96 @@
+"""The ``balancer`` command.
+
+Each command imports what it needs when it runs: ``status`` shall not wait for trio.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from balancer import __version__
+from balancer.errors import BalancerError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+# what a shell reports for SIGINT
+INTERRUPTED = 130
+
+_SOURCES = {
+    "serve": "balancer.cli.serve",
+    "status": "balancer.cli.commands",
+    "reload": "balancer.cli.commands",
+    "scale": "balancer.cli.commands",
+    "drain": "balancer.cli.commands",
+    "stop": "balancer.cli.commands",
+}
+
+
+class Balancer(click.Group):
+    """A group that imports a command's module when the command is used.
+
+    Every error that is the user's to mend ends as one line on stderr and an exit code.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """In the order in which they are explained."""
+        return list(_SOURCES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in _SOURCES:
+            return None
+        from importlib import import_module
+
+        command: click.Command = getattr(import_module(_SOURCES[cmd_name]), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a slip of the finger."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], _SOURCES, n=1)
+            if not close:
+                raise
+            message = f"{error.message} Did you mean '{close[0]}'?"
+            raise click.UsageError(message, ctx) from None
+
+    def main(self, args: Sequence[str] | None = None, **extra: object) -> NoReturn:  # type: ignore[override]
+        """Run a command line and leave with its exit code."""
+        extra["standalone_mode"] = False
+        sys.exit(self._run(args, extra))
+
+    def _run(self, args: Sequence[str] | None, extra: dict[str, object]) -> int:
+        try:
+            code = super().main(args, **extra)  # type: ignore[call-overload]  # passed through
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            return ExitCode.USAGE
+        except click.ClickException as error:
+            return _complain(error.format_message(), ExitCode.USAGE)
+        except BalancerError as error:
+            return _complain(str(error), error.exit_code)
+        except click.Abort:
+            return INTERRUPTED
+        return int(code or ExitCode.OK)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"balancer: error: {' '.join(message.split())}", err=True)
+    return code
+
+
+@click.group(cls=Balancer, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="balancer %(version)s")
+def main() -> None:
+    """Node's cluster module for Python: one fair master in front of worker processes."""

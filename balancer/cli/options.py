@@ -1,0 +1,114 @@
+"""click options from the settings table.
+
+Every spelling is an option of its own that only writes down what was said, in the order in which
+it was said: then the last spelling wins whatever it is called, and an error names the one that the
+user typed.  Nothing is parsed here; ``settings.load`` does that for all sources.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from balancer.settings.load import flag_given
+from balancer.settings.table import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from balancer.settings.origin import Given
+    from balancer.settings.table import Alias, Setting
+
+__all__ = ["SettingsCommand", "given_flags"]
+
+_KEY = "balancer.flags"
+
+
+def given_flags(context: click.Context) -> list[Given]:
+    """What the command line said about settings, in its order."""
+    given: list[Given] = context.meta.setdefault(_KEY, [])
+    return given
+
+
+class SettingsCommand(click.Command):
+    """A command that takes every setting, and explains them by group."""
+
+    def __init__(self, *args: object, **attributes: object) -> None:
+        super().__init__(*args, **attributes)  # type: ignore[arg-type]  # click's to check
+        for setting in SETTINGS.values():
+            self.params += _params(setting)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the settings by group, then the command's own options."""
+        for group, settings in groupby(SETTINGS.values(), lambda setting: setting.group):
+            with formatter.section(group):
+                formatter.write_dl([(_usage(one), _explain(one)) for one in settings])
+        own = [
+            record
+            for param in self.get_params(context)
+            if not isinstance(param, _Flag | click.Argument)
+            if (record := param.get_help_record(context)) is not None
+        ]
+        with formatter.section("Other options"):
+            formatter.write_dl(own)
+
+
+class _Flag(click.Option):
+    """One spelling of one setting."""
+
+
+def _params(setting: Setting) -> Iterable[click.Parameter]:
+    if setting.positional:
+        return [_argument(setting)]
+    return [_flag(setting, spelling) for spelling in setting.spellings]
+
+
+def _argument(setting: Setting) -> click.Argument:
+    def note(context: click.Context, _param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            given_flags(context).append(flag_given(setting.name, setting.flag, value, value))
+
+    return click.Argument(
+        [setting.name], required=False, metavar=f"[{setting.flag}]", expose_value=False,
+        callback=note,
+    )  # fmt: skip
+
+
+def _flag(setting: Setting, spelling: Alias) -> click.Option:
+    # a name of its own, or click would merge the spellings
+    name = "given_" + spelling.flag.strip("-").replace("-", "_")
+
+    def note_switch(context: click.Context, _param: click.Parameter, on: bool) -> None:
+        if on:
+            given_flags(context).append(flag_given(setting.name, spelling.flag, "", spelling.text))
+
+    def note(context: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> None:
+        for value in values:
+            text = spelling.text.replace("{}", value)
+            given_flags(context).append(flag_given(setting.name, spelling.flag, value, text))
+
+    if not spelling.metavar:
+        return _Flag([spelling.flag, name], is_flag=True, expose_value=False, callback=note_switch)
+    return _Flag(
+        [spelling.flag, name], metavar=spelling.metavar, multiple=True, type=str,
+        expose_value=False, callback=note,
+    )  # fmt: skip
+
+
+def _usage(setting: Setting) -> str:
+    if setting.positional:
+        return setting.flag
+    own = [flag for flag in (setting.short, setting.flag) if flag]
+    return f"{', '.join(own)} {setting.kind.metavar}".rstrip()
+
+
+def _explain(setting: Setting) -> str:
+    aliases = ", ".join(alias.flag for alias in setting.aliases)
+    notes = [
+        f"default: {setting.default}" if setting.default else "",
+        f"also {aliases}" if aliases else "",
+        f"env: {', '.join(setting.variables)}",
+    ]
+    return f"{setting.help}  [{'; '.join(note for note in notes if note)}]"

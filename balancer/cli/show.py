@@ -1,0 +1,90 @@
+"""``balancer status`` for people: the master, its workers, its listeners, as plain aligned text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from balancer.settings.units import show_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from balancer.core.control import ForkServerStatus, ListenerStatus, Status, WorkerStatus
+
+__all__ = ["show_status"]
+
+
+def show_status(status: Status) -> str:
+    """Several lines, without a newline at the end."""
+    master = status.master
+    uptime = show_duration(float(int(master.uptime_s)))
+    about = [
+        f"balancer {master.version}", master.state, f"pid {master.pid}", f"up {uptime}",
+        master.policy,
+    ]  # fmt: skip
+    lines = [
+        " · ".join(about),
+        "",
+        *_table(_WORKERS, [_worker(worker) for worker in status.workers]),
+        "",
+        *_table(_LISTENERS, [_listener(listener) for listener in status.listeners]),
+    ]
+    if status.forkserver is not None:
+        lines += ["", _fork_server(status.forkserver)]
+    return "\n".join(lines)
+
+
+_WORKERS = [
+    "WORKER", "SLOT", "STATE", "PID", "ACTIVE", "ACCEPTED", "REQUESTS", "RESTARTS", "HEARTBEAT",
+    "RSS",
+]  # fmt: skip
+_LISTENERS = ["LISTENER", "QUEUED", "ACCEPTED", "REFUSED", "RECALLED"]
+# these columns hold words, all others numbers
+_LEFT = {"STATE", "LISTENER"}
+
+
+def _worker(worker: WorkerStatus) -> list[str]:
+    age = worker.heartbeat_age_s
+    return [
+        str(worker.id),
+        str(worker.slot),
+        worker.state,
+        "-" if worker.pid is None else str(worker.pid),
+        str(worker.active),
+        str(worker.accepted),
+        str(worker.requests),
+        str(worker.restarts),
+        "-" if age is None else f"{age:.1f}s",
+        _megabytes(worker.rss_bytes),
+    ]
+
+
+def _listener(listener: ListenerStatus) -> list[str]:
+    counts = (listener.queued, listener.accepted, listener.refused, listener.recalled)
+    return [listener.address, *map(str, counts)]
+
+
+def _fork_server(server: ForkServerStatus) -> str:
+    pid = "not running" if server.pid is None else f"pid {server.pid}"
+    memory = [
+        f"{name} {_megabytes(size)}"
+        for name, size in (("RSS", server.rss_bytes), ("PSS", server.pss_bytes))
+        if size is not None
+    ]
+    return " · ".join(["fork server", pid, *memory])
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / (1 << 20):.1f}M"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if title in _LEFT else cell.rjust(width)
+            for title, cell, width in zip(titles, row, widths, strict=True)
+        ).rstrip()
+        for row in [titles, *rows]
+    ]

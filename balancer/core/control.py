@@ -1,0 +1,211 @@
+"""The control protocol: what ``balancer status`` and its kin say to a running server.
+
+One JSON object per line in each direction, over a stream.  A request names its command in ``do``
+and its protocol in ``v``; each gets one ``Reply``.  The server's answer to anything else is a
+``Reply`` that says what was wrong: ``decode_request`` raises nothing but ``ControlError``.
+
+    {"do":"scale","v":1,"workers":3}    →    {"v":1,"ok":true,"error":null,"result":null}
+
+Unknown fields are ignored in both directions, so that a command can talk to a server that is a
+little older or newer; what can't be understood at all gets another ``v``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "ForkServerStatus", "GetStatus",
+    "ListenerStatus", "MasterStatus", "Reload", "Reply", "Request", "Scale", "Status", "Stop",
+    "WorkerStatus", "decode_reply", "decode_request", "encode", "is_degraded", "to_status",
+]  # fmt: skip
+
+PROTOCOL = 1
+# longer requests are garbage; a reply grows with the number of workers (~200 bytes each)
+MAX_LINE = 64 * 1024
+MAX_REPLY = 16 * 1024 * 1024
+MAX_WORKERS = 1024
+
+
+class ControlError(Exception):
+    """A line that is no message of this protocol; the text goes to the other side."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="do"):
+    v: int = PROTOCOL
+
+
+class GetStatus(_Message, frozen=True, tag="status"):
+    """Ask for a ``Status``."""
+
+
+class Reload(_Message, frozen=True, tag="reload"):
+    """Begin a rolling restart."""
+
+
+class Scale(_Message, frozen=True, tag="scale"):
+    """Have that many workers."""
+
+    workers: int
+
+
+class Drain(_Message, frozen=True, tag="drain"):
+    """Drain one worker, by its id, and replace it."""
+
+    worker_id: int
+
+
+class Stop(_Message, frozen=True, tag="stop"):
+    """Stop the server; ``quick`` doesn't wait for requests."""
+
+    quick: bool = False
+
+
+Request = GetStatus | Reload | Scale | Drain | Stop
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to one request: ``result`` when ok, ``error`` (a sentence) when not."""
+
+    ok: bool
+    error: str | None = None
+    result: Any = None
+    v: int = PROTOCOL
+
+
+class MasterStatus(msgspec.Struct, frozen=True):
+    """``state`` is starting, running, reloading or stopping."""
+
+    pid: int
+    version: str
+    uptime_s: float
+    policy: str
+    state: str
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One worker; ``pid`` and the two measurements are None while its slot is in backoff.
+
+    ``state`` is starting, ready, stalled, draining, stopping or backoff: a plain string, because
+    a newer server may know others.
+    """
+
+    id: int
+    slot: int
+    pid: int | None
+    state: str
+    active: int
+    accepted: int
+    requests: int
+    restarts: int
+    heartbeat_age_s: float | None
+    rss_bytes: int | None
+
+
+class ListenerStatus(msgspec.Struct, frozen=True):
+    """One listener: connections waiting for a worker now, and what happened to those before."""
+
+    address: str
+    queued: int
+    accepted: int
+    refused: int
+    recalled: int
+
+
+class ForkServerStatus(msgspec.Struct, frozen=True):
+    """The process that workers are forked from."""
+
+    pid: int | None
+    rss_bytes: int | None = None
+    pss_bytes: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What ``balancer status --json`` prints."""
+
+    master: MasterStatus
+    workers: list[WorkerStatus]
+    listeners: list[ListenerStatus]
+    forkserver: ForkServerStatus | None = None
+
+
+class _Version(msgspec.Struct):
+    v: int = PROTOCOL
+
+
+# msgspec raises UnicodeDecodeError, no DecodeError, for bad UTF-8 in a string it has to read
+_GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_requests = msgspec.json.Decoder(Request)
+_replies = msgspec.json.Decoder(Reply)
+_versions = msgspec.json.Decoder(_Version)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: Request | Reply) -> bytes:
+    """One line, with its newline."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_request(line: bytes) -> Request:
+    """The request in a line.
+
+    Raises:
+        ControlError: not JSON, another protocol, no such command, or an argument out of range.
+    """
+    _check_version(line, "server", "command")
+    try:
+        request: Request = _requests.decode(line)
+    except _GARBAGE as error:
+        raise ControlError(f"not a request of this server: {error}") from None
+    if isinstance(request, Scale) and not 1 <= request.workers <= MAX_WORKERS:
+        raise ControlError(f"scale {request.workers}: must be from 1 to {MAX_WORKERS} workers")
+    return request
+
+
+def decode_reply(line: bytes) -> Reply:
+    """The reply in a line.
+
+    Raises:
+        ControlError: it is none, or of another protocol.
+    """
+    _check_version(line, "command", "server")
+    try:
+        return _replies.decode(line)
+    except _GARBAGE:
+        raise ControlError("the server's answer is not a reply of this protocol") from None
+
+
+def _check_version(line: bytes, ours: str, theirs: str) -> None:
+    try:
+        version = _versions.decode(line).v
+    except _GARBAGE:
+        raise ControlError("not a message of balancer's control protocol") from None
+    if version != PROTOCOL:
+        raise ControlError(
+            f"the {theirs} speaks control protocol {version} and the {ours} {PROTOCOL}; "
+            "use the same version of balancer for both"
+        )
+
+
+def to_status(result: object) -> Status:
+    """The ``Status`` in a reply's result.
+
+    Raises:
+        ControlError: it holds none.
+    """
+    try:
+        return msgspec.convert(result, Status)
+    except msgspec.ValidationError as error:
+        raise ControlError(f"the server's status can't be read: {error}") from None
+
+
+def is_degraded(status: Status) -> bool:
+    """Whether capacity is missing that should be there.
+
+    A draining or stopping worker is not missing: somebody wanted it so, and its replacement is
+    ready before it leaves.
+    """
+    states = {worker.state for worker in status.workers}
+    return "ready" not in states or bool(states & {"starting", "stalled", "backoff"})
