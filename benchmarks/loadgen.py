@@ -35,7 +35,8 @@ from typing import Any, NamedTuple, final
 
 # Linux's value; the socket module has no name for it before Python 3.12.
 _IP_BIND_ADDRESS_NO_PORT = 24
-_HELLO = re.compile(rb"from worker (\d+) \(pid (\d+)\)")
+# "Hello from worker 1 (pid 4321)", or "slept 1 s in pid 4321"
+_WHO = re.compile(rb"(?:from worker (\d+) \(|in )pid (\d+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
@@ -487,8 +488,8 @@ class Load:
         """Book the one outcome of the attempt that is under way."""
         report = self.report
         report.outcomes[outcome.value] += 1
-        hello = _HELLO.search(connection.data)
-        worker, pid = (int(hello[1]), int(hello[2])) if hello else (0, 0)
+        who = _WHO.search(connection.data)
+        worker, pid = (int(who[1] or 0), int(who[2])) if who else (0, 0)
         if outcome is Outcome.OK:
             report.by_worker[worker] += 1
             report.latencies.append(connection.first)

@@ -86,7 +86,7 @@ def s3_blocked(server: Server) -> tuple[Sequence, float, int, Sequence]:
         (waiting,) = stuck
         answer = waiting.receive_response(deadline=_BLOCK * 2)
         waited = monotonic() - blocked
-        assert labels.of(blocker.receive_response().worker) == 1
+        assert blocker.receive_response().pid == server.workers[labels.id_of(1)]
         waiting.close()
         blocker.close()
         after = labels.sequence(sequential(server.port, 6))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-_HELLO = re.compile(rb"from worker (\d+) \(pid (\d+)\)")
+_WORKER = re.compile(rb"\bfrom worker (\d+)")
+_PID = re.compile(rb"\bpid (\d+)")
 
 
 @final
@@ -40,22 +41,22 @@ class Response:
     @property
     def worker(self) -> int:
         """The worker's id, from the demo's answer; AssertionError when it does not say."""
-        return self._hello(1)
+        return self._number(_WORKER)
 
     @property
     def pid(self) -> int:
-        """The worker's pid, from the demo's answer."""
-        return self._hello(2)
+        """The worker's pid, from the demo's answer to `/`, `/sleep/S` or `/block/S`."""
+        return self._number(_PID)
 
     @property
     def json(self) -> object:
         return json.loads(self.body)
 
-    def _hello(self, group: int) -> int:
-        found = _HELLO.search(self.body)
+    def _number(self, pattern: re.Pattern[bytes]) -> int:
+        found = pattern.search(self.body)
         if found is None:
-            raise AssertionError(f"no worker in {self.status} {self.body!r}")
-        return int(found[group])
+            raise AssertionError(f"no {pattern.pattern!r} in {self.status} {self.body!r}")
+        return int(found[1])
 
 
 @final
