@@ -1,0 +1,29 @@
+"""The harness stands alone: it must be able to measure a checkout whose code does not import."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import benchmarks
+
+FOLDER = Path(benchmarks.__file__).parent
+
+
+def _imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def test_benchmarks_import_neither_balancer_nor_the_tests() -> None:
+    modules = sorted(FOLDER.rglob("*.py"))
+    assert len(modules) > 10
+    for module in modules:
+        roots = {name.partition(".")[0] for name in _imported(module)}
+        assert not roots & {"balancer", "tests"}, module
