@@ -66,7 +66,7 @@ class Hold(Flag):
     COOLING = auto()  # refused for want of descriptors, for the cool-down
     OVERDUE = auto()  # a connection waited too long, until it acks or its heart beats
     SILENT = auto()  # no heartbeat for a second, until there is one
-    CHANNEL = auto()  # its socket pair takes no more, until it acks
+    CHANNEL = auto()  # its socket pair takes no more, until it acks or for the cool-down
     CLOSED = auto()  # draining or leaving
 
 
@@ -125,8 +125,9 @@ class Scheduler:
     """Every listener's queue and every worker's credit.
 
     The caller reports events, then asks every lane for ``due_recall``, then every lane for
-    ``assign``, each until None (a recall may bring back another lane's connections).  It reports what a recall brought with ``recalled`` (nothing, where the worker was
-    faster: then it will ack, or die), and a hand-off that couldn't be sent with ``unsent``.
+    ``assign``, each until None (a recall may bring back another lane's connections).  It reports
+    what a recall brought with ``recalled`` (nothing, where the worker was faster: then it will ack,
+    or die), and a hand-off that couldn't be sent with ``unsent``.
     """
 
     def __init__(
@@ -245,9 +246,16 @@ class Scheduler:
             self._offer(state, here)
         return connection
 
-    def unsent(self, connection: Connection, reason: Hold) -> None:
-        """The hand-off could not be sent: back to the queue, and the worker is held."""
-        self.hold(connection.worker, reason)
+    def unsent(self, connection: Connection, now: float, *, gone: bool) -> None:
+        """The hand-off couldn't be sent: back to the queue, and the worker is held.
+
+        ``gone``: for good, because nobody is there.  Else until it acks, or for a moment: what is
+        full may be the user's allowance of descriptors in flight, which others fill too.
+        """
+        if gone:
+            self.hold(connection.worker, Hold.CLOSED)
+        else:
+            self._cool(connection.worker, now, Hold.CHANNEL)
         self._take_back(connection)
 
     def acked(self, number: int) -> Connection | None:
@@ -278,7 +286,7 @@ class Scheduler:
         elif reason is Refusal.DRAINING:
             self.hold(worker, Hold.CLOSED)
         else:
-            self._cool(worker, now)
+            self._cool(worker, now, Hold.COOLING)
         self._take_back(connection)
         self.release(worker, Hold.OVERDUE | Hold.CHANNEL)
         return connection
@@ -330,7 +338,7 @@ class Scheduler:
         for worker in self._workers.values():
             if worker.cool_until <= now:
                 worker.cool_until = NEVER
-                self.release(worker.id, Hold.COOLING)
+                self.release(worker.id, Hold.COOLING | Hold.CHANNEL)
         if self._recall is None:
             return
         late = now - self._recall
@@ -383,11 +391,11 @@ class Scheduler:
         queue.appendleft(connection)
         queue.extendleft(reversed(older))
 
-    def _cool(self, worker: int, now: float) -> None:
+    def _cool(self, worker: int, now: float, reason: Hold) -> None:
         state = self._workers[worker]
         state.cool_until = now + state.cool_down
         state.cool_down = min(2 * state.cool_down, COOL_DOWN[1])
-        self.hold(worker, Hold.COOLING)
+        self.hold(worker, reason)
 
     def _count_room(self, before: Hold, after: Hold) -> None:
         no_room = Hold.FULL | Hold.CLOSED

@@ -234,10 +234,26 @@ class TestLoads:
         first, second = scheduler.accepted(0, 7), scheduler.accepted(0, 8)
         assert scheduler.assign(0, 0.0) is first
         assert scheduler.assign(0, 0.0) is second
-        scheduler.unsent(second, Hold.CHANNEL)
+        scheduler.unsent(second, 0.0, gone=False)
         assert drain(scheduler) == []
         scheduler.acked(first.number)
         assert drain(scheduler) == [(2, 1)]
+
+    def test_a_full_pair_without_an_ack_to_come_is_tried_again(self) -> None:
+        scheduler = scheduler_of(1)
+        connection = scheduler.accepted(0, 7)
+        assert scheduler.assign(0, 0.0) is connection
+        scheduler.unsent(connection, 0.0, gone=False)
+        scheduler.tick(scheduler.deadline())
+        assert drain(scheduler) == [(1, 1)]
+
+    def test_a_worker_that_is_gone_is_not_tried_again(self) -> None:
+        scheduler = scheduler_of(1, 2)
+        connection = scheduler.accepted(0, 7)
+        assert scheduler.assign(0, 0.0) is connection
+        scheduler.unsent(connection, 0.0, gone=True)
+        assert drain(scheduler) == [(1, 2)]
+        assert scheduler.deadline() == 0.1  # of the hand-off, not of worker 1
 
 
 class NodeMachine(RuleBasedStateMachine):

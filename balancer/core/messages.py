@@ -1,0 +1,247 @@
+"""What master, fork server and workers say to each other, and how it is written down.
+
+Connections don't travel here: they have a socket pair of their own per worker (``net.handoff``).
+
+* master ↔ worker: a byte stream of frames, four bytes of length (big endian) and a message.
+  A frame may be large, so it is a stream and not a packet socket.
+* master ↔ fork server: one message per SEQPACKET packet, with file descriptors beside it.
+
+Messages are msgpack with a tag that names the type.  Both ends may be of different versions after
+a reload: unknown fields are ignored and missing ones have defaults, an unknown tag is a
+``ProtocolError``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar, final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "BootFailed",
+    "Configure",
+    "Drain",
+    "Drained",
+    "Exited",
+    "ForkServerMessage",
+    "ForkServerRequest",
+    "FrameDecoder",
+    "Guard",
+    "Leaving",
+    "PacketDecoder",
+    "PreloadFailed",
+    "ProtocolError",
+    "Quit",
+    "Ready",
+    "Spawn",
+    "SpawnFailed",
+    "Spawned",
+    "Warm",
+    "WorkerConfig",
+    "WorkerMessage",
+    "WorkerRequest",
+    "encode_frame",
+    "encode_packet",
+]
+
+MAX_FRAME = 16 * 1024 * 1024
+LENGTH = 4
+
+
+class ProtocolError(Exception):
+    """The other end sent something that is no message."""
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs of the settings; times in seconds, sizes in bytes."""
+
+    app: str | None = None
+    log_level: str = "info"
+    worker_connections: int = 1000
+    shared_accept: bool = False  # the listeners it accepts from are every worker's
+    max_requests: int = 0
+    max_requests_jitter: int = 0
+    graceful_timeout: float = 30.0
+    keep_alive: float = 75.0
+    keep_alive_requests: int = 1000
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    send_timeout: float = 30.0
+    limit_request_line: int = 8190
+    limit_request_fields: int = 100
+    limit_request_head: int = 32768
+    limit_request_body: int = 0
+
+
+# -- worker → master --------------------------------------------------------------------------
+
+
+class Ready(_Message, frozen=True):
+    """The app is loaded: the worker takes connections."""
+
+
+class BootFailed(_Message, frozen=True):
+    """The worker can't start; ``app`` says that the app's import is to blame."""
+
+    text: str
+    app: bool = False
+
+
+class Leaving(_Message, frozen=True):
+    """The worker wants to go, and takes connections until it is told to drain.
+
+    ``replace_first`` says that it can wait until its successor is ready.
+    """
+
+    reason: str
+    replace_first: bool = False
+
+
+class Drained(_Message, frozen=True):
+    """A worker that was told to drain and stay has nothing left to do."""
+
+
+# -- master → worker --------------------------------------------------------------------------
+
+
+class Drain(_Message, frozen=True):
+    """Finish what you have; nothing new comes.  ``leave``: exit then.
+
+    ``seconds`` is how long requests may take; what is left then is cut.
+    """
+
+    seconds: float
+    leave: bool = True
+
+
+class Quit(_Message, frozen=True):
+    """End now: requests in progress are cut."""
+
+
+# -- master → fork server ---------------------------------------------------------------------
+
+
+class Configure(_Message, frozen=True):
+    """The first message: what every worker gets, and what to import before forking."""
+
+    config: WorkerConfig
+    entry: str
+    graceful_timeout: float
+    preload_app: bool = False
+
+
+class Spawn(_Message, frozen=True):
+    """Fork a worker.
+
+    With it come: its end of the hand-off pair, its end of the control channel, the shared memory
+    of the slots, and the listeners that it accepts from by itself, if any.
+    """
+
+    worker: int
+    slot: int
+    row: int
+    families: tuple[int, ...]  # the address family of each lane
+
+
+class Guard(_Message, frozen=True):
+    """With it come pidfds of workers of a dead fork server: they must not outlive the master."""
+
+
+# -- fork server → master ---------------------------------------------------------------------
+
+
+class Warm(_Message, frozen=True):
+    """Everything is imported: the next fork is quick."""
+
+
+class PreloadFailed(_Message, frozen=True):
+    """``--preload``: the app can't be imported."""
+
+    text: str
+
+
+class Spawned(_Message, frozen=True):
+    """A worker was forked; its pidfd comes with it."""
+
+    worker: int
+    pid: int
+
+
+class SpawnFailed(_Message, frozen=True):
+    """A worker could not be forked."""
+
+    worker: int
+    text: str
+
+
+class Exited(_Message, frozen=True):
+    """A worker has been reaped; ``code`` is negative for a signal, as in ``subprocess``."""
+
+    worker: int
+    pid: int
+    code: int
+
+
+WorkerMessage = Ready | BootFailed | Leaving | Drained
+WorkerRequest = Drain | Quit
+ForkServerRequest = Configure | Spawn | Guard
+ForkServerMessage = Warm | PreloadFailed | Spawned | SpawnFailed | Exited
+
+_T = TypeVar("_T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_packet(message: _Message) -> bytes:
+    """One message, for a socket that keeps packets apart."""
+    return _encoder.encode(message)
+
+
+def encode_frame(message: _Message) -> bytes:
+    """One message, for a byte stream."""
+    payload = _encoder.encode(message)
+    return len(payload).to_bytes(LENGTH, "big") + payload
+
+
+@final
+class PacketDecoder(Generic[_T]):
+    """Reads packets of one of the unions above; ProtocolError when a packet is none of them."""
+
+    def __init__(self, union: object) -> None:
+        self._decode: Callable[[bytes], _T] = msgspec.msgpack.Decoder(union).decode
+
+    def __call__(self, packet: bytes) -> _T:
+        try:
+            return self._decode(packet)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(str(error)) from error
+
+
+@final
+class FrameDecoder(Generic[_T]):
+    """Cuts a byte stream into messages of one of the unions above, however it arrives."""
+
+    def __init__(self, union: object) -> None:
+        self._packet: PacketDecoder[_T] = PacketDecoder(union)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[_T]:
+        """The messages that are complete now; ProtocolError for a frame that is none."""
+        buffer = self._buffer
+        buffer += data
+        messages = []
+        while len(buffer) >= LENGTH:
+            length = int.from_bytes(buffer[:LENGTH], "big")
+            if length > MAX_FRAME:
+                raise ProtocolError(f"a frame of {length} bytes; {MAX_FRAME} are allowed")
+            if len(buffer) < LENGTH + length:
+                break
+            messages.append(self._packet(bytes(buffer[LENGTH : LENGTH + length])))
+            del buffer[: LENGTH + length]
+        return messages

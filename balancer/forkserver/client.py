@@ -1,0 +1,117 @@
+"""The master's view of a fork server: start it, ask it for workers, hear what became of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.messages import (
+    Configure,
+    ForkServerMessage,
+    Guard,
+    PacketDecoder,
+    Spawn,
+    encode_packet,
+)
+from balancer.net.packets import MAX_FDS, packet_pair, recv_packet, send_packet
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+__all__ = ["ForkServer"]
+
+
+@final
+class ForkServer:
+    """A running fork server; owns its socket and its process.
+
+    It must be kept until the last of its workers is gone: closing it tells it that the master is
+    dead.  ``children`` counts them for that; the supervisor keeps the count.
+    """
+
+    def __init__(self, process: trio.Process, sock: socket.socket) -> None:
+        self._process = process
+        self._sock = sock
+        self._decode = PacketDecoder[ForkServerMessage](ForkServerMessage)
+        self.children = 0
+        self.alive = True
+        self.retired = False  # replaced by a newer one: to be closed after its last child
+
+    @classmethod
+    async def start(cls, configure: Configure) -> ForkServer:
+        """Start one; it says ``Warm`` or ``PreloadFailed`` when it has imported everything."""
+        near, far = packet_pair()
+        near.setblocking(False)
+        with far:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "balancer.forkserver", str(far.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[far.fileno()],
+                start_new_session=True,
+            )
+        server = cls(process, near)
+        send_packet(near, encode_packet(configure))
+        return server
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def spawn(self, spawn: Spawn, fds: list[int]) -> bool:
+        """Ask for a worker; False when the fork server is gone.  The fds stay the caller's."""
+        return await self._send(encode_packet(spawn), fds)
+
+    async def guard(self, pidfds: list[int]) -> None:
+        """Make it responsible for workers of a fork server that has died."""
+        for start in range(0, len(pidfds), MAX_FDS):
+            await self._send(encode_packet(Guard()), pidfds[start : start + MAX_FDS])
+
+    async def messages(self) -> AsyncIterator[tuple[ForkServerMessage, list[int]]]:
+        """What it says, with fds that the caller owns, until it is gone or closed."""
+        while self.alive:
+            try:
+                packet, fds = recv_packet(self._sock)
+            except BlockingIOError:
+                if not await self._readable():
+                    break
+                continue
+            if not packet:
+                break
+            yield self._decode(packet), fds
+        self.alive = False
+
+    async def _readable(self) -> bool:
+        """Wait for the next packet; False when this end was closed meanwhile."""
+        try:
+            await trio.lowlevel.wait_readable(self._sock)
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    async def wait(self) -> int:
+        """Reap it; its exit code."""
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once; its workers live on."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let it go: it leaves when its last worker has, or kills them after their time."""
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+        self.alive = False
+
+    async def _send(self, packet: bytes, fds: list[int]) -> bool:
+        while self.alive:
+            try:
+                return send_packet(self._sock, packet, fds)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+        return False

@@ -1,0 +1,59 @@
+"""Do the file descriptors suffice for what is configured?
+
+The master needs one for every queued connection, a handful for every worker, and some to spare:
+respawning must never fail for want of them.  A worker needs one for every connection.  The soft
+limit is a default that nobody chose, so it is raised to the hard one (as Go's runtime does); what
+was asked for by name and still doesn't fit is an error, a default is cut to what fits.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import fields
+
+from balancer.errors import UsageError
+from balancer.settings import Settings
+
+__all__ = ["queue_limit", "raise_limit"]
+
+SPARE = 64
+PER_WORKER = 8
+SMALLEST = 16
+"""Connections that a queue must hold at least to be of any use."""
+
+
+def raise_limit() -> int:
+    """Raise the soft limit to the hard one; the limit in force then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def queue_limit(settings: Settings, limit: int) -> int:
+    """How many connections the master may queue, per listener.
+
+    Raises:
+        UsageError: a number that was asked for needs more descriptors than there may be.
+    """
+    if _chosen(settings, "worker_connections"):
+        _check(settings, "worker_connections", settings.worker_connections + SPARE, limit)
+    spare = limit - SPARE - PER_WORKER * settings.workers
+    if spare < SMALLEST:
+        _check(settings, "workers", limit - spare + SMALLEST, limit)
+    if _chosen(settings, "queue"):
+        _check(settings, "queue", limit - spare + settings.queue, limit)
+    return min(settings.queue, spare // len(settings.bind))
+
+
+def _chosen(settings: Settings, name: str) -> bool:
+    default = next(field.default for field in fields(Settings) if field.name == name)
+    return bool(getattr(settings, name) != default)
+
+
+def _check(settings: Settings, name: str, needed: int, limit: int) -> None:
+    if needed > limit:
+        raise UsageError(
+            f"{settings.where(name)} {getattr(settings, name)}: needs {needed} file descriptors "
+            f"and the limit is {limit}; raise it (ulimit -n {needed}) or lower the number"
+        )

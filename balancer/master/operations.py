@@ -1,0 +1,218 @@
+"""What a running server can be told, by signals and by the control socket.
+
+Each operation is begun here and goes on in a task; one that can't be begun is refused with a
+sentence.  A second request to stop is taken to mean it: everybody is killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from enum import Enum
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.lifecycle import State
+from balancer.errors import BalancerError, RunError, UsageError
+from balancer.master.status import make_status
+
+if TYPE_CHECKING:
+    from balancer.core.control import Status
+    from balancer.master.dispatcher import Dispatcher
+    from balancer.master.ports import Ports
+    from balancer.master.spawner import Spawner
+    from balancer.master.supervisor import Supervisor
+    from balancer.master.worker import WorkerHandle
+    from balancer.settings import Settings
+
+__all__ = ["Operations", "Phase"]
+
+logger = logging.getLogger("balancer")
+
+QUICK = 2.0
+"""Seconds that a quick stop takes at most before it kills."""
+MAX_WORKERS = 1024
+
+
+class Phase(Enum):
+    """What the server is doing; the values are those of ``balancer status``."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+
+
+@final
+class Operations:
+    """The commands, in the nursery that it is given; ``stopped`` is set after the last worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        dispatcher: Dispatcher,
+        ports: Ports,
+        spawner: Spawner,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._dispatcher = dispatcher
+        self._ports = ports
+        self._spawner = spawner
+        self._nursery = nursery
+        self._again = False
+        self._started_at = trio.current_time()
+        self.phase = Phase.STARTING
+        self.stopped = trio.Event()
+
+    def status(self) -> Status:
+        """Everything, now."""
+        return make_status(
+            self._settings,
+            self.phase.value,
+            trio.current_time() - self._started_at,
+            self._supervisor,
+            self._dispatcher,
+            self._ports,
+            self._spawner,
+        )
+
+    async def reload(self) -> None:
+        """Begin a rolling restart; during one, exactly one more follows, however often asked."""
+        self._refuse_when_stopping("reload")
+        if self.phase is Phase.RELOADING:
+            self._again = True
+        else:
+            self.phase = Phase.RELOADING
+            self._nursery.start_soon(self._roll)
+
+    async def scale(self, workers: int) -> None:
+        """Have that many workers."""
+        self._refuse_when_stopping("scale")
+        if not 1 <= workers <= MAX_WORKERS:
+            raise UsageError(f"scale {workers}: there can be 1 to {MAX_WORKERS} workers")
+        slots = self._supervisor.slots
+        if workers != len(slots):
+            logger.info("scaling from %d to %d workers", len(slots), workers)
+        while len(slots) < workers:
+            self._supervisor.add_slot()
+        while len(slots) > workers:
+            self._supervisor.retire_slot()
+
+    async def drain(self, worker_id: int) -> None:
+        """Take a worker out of service: it finishes what it has, and stays, idle."""
+        self._refuse_when_stopping("drain")
+        worker = self._supervisor.workers.get(worker_id)
+        if worker is None or worker.state not in {State.READY, State.STALLED, State.DRAINING}:
+            ready = [str(each.id) for each in self._supervisor.workers.values() if each.ready_at]
+            raise RunError(
+                f"drain {worker_id}: no such worker in service (there are: {', '.join(ready)})"
+            )
+        logger.info("%s is drained on request", worker)
+        self._supervisor.drain(worker, self._settings.drain_timeout, leave=False)
+
+    async def stop(self, *, quick: bool) -> None:
+        """Begin to stop; when stopping already, kill."""
+        if self.phase is Phase.STOPPING:
+            logger.warning("asked to stop again: killing %d worker(s)", len(self._workers()))
+            for worker in self._workers():
+                worker.signal(signal.SIGKILL)
+            return
+        self.phase = Phase.STOPPING
+        self._nursery.start_soon(self._stop, quick)
+
+    async def on_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """gunicorn's signals, until cancelled."""
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                try:
+                    await self._on_signal(signal.Signals(number))
+                except BalancerError as error:
+                    logger.warning("%s: %s", signal.Signals(number).name, error)
+
+    async def _on_signal(self, number: signal.Signals) -> None:
+        if number in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+            logger.info("%s: stopping", number.name)
+            await self.stop(quick=number is not signal.SIGTERM)
+        elif number is signal.SIGHUP:
+            logger.info("SIGHUP: rolling restart")
+            await self.reload()
+        elif number is signal.SIGTTIN:
+            await self.scale(len(self._supervisor.slots) + 1)
+        elif number is signal.SIGTTOU:
+            await self.scale(len(self._supervisor.slots) - 1)
+        else:
+            logger.info("%s is ignored", number.name)
+
+    # -- reload -------------------------------------------------------------------------------
+
+    async def _roll(self) -> None:
+        while True:
+            self._again = False
+            await self._roll_once()
+            if not self._again or self.phase is Phase.STOPPING:
+                break
+        if self.phase is Phase.RELOADING:
+            self.phase = Phase.RUNNING
+
+    async def _roll_once(self) -> None:
+        """One slot after the other: the new worker is ready before the old one drains."""
+        try:
+            await self._spawner.renew(self._settings.boot_timeout)
+        except BalancerError as error:
+            logger.error("reload: %s; the running workers stay", error)
+            return
+        for slot in list(self._supervisor.slots):
+            if not slot.retired and not await self._supervisor.replace(slot):
+                if self.phase is not Phase.STOPPING:
+                    logger.error("reload: given up at slot %d; the others stay", slot.number)
+                return
+        logger.info("reload: done")
+
+    # -- stop ---------------------------------------------------------------------------------
+
+    async def _stop(self, quick: bool) -> None:
+        settings = self._settings
+        if settings.drain_delay and not quick:
+            await trio.sleep(settings.drain_delay)
+        deadline = trio.current_time() + (0.0 if quick else settings.graceful_timeout)
+        self._ports.close(self._dispatcher)
+        if not quick:
+            with trio.move_on_at(deadline - settings.graceful_timeout / 2):
+                await self._dispatcher.settled()
+        self._supervisor.stopping = True
+        for worker in self._workers():
+            if quick:
+                self._supervisor.quit(worker)
+            else:
+                self._supervisor.drain(worker, max(0.0, deadline - trio.current_time()))
+        # The supervisor kills who is late; this returns when it has.
+        for worker in self._workers():
+            await worker.dead.wait()
+        if abandoned := self._dispatcher.abandon():
+            logger.warning("%d connection(s) found no worker before the end", abandoned)
+        self.stopped.set()
+
+    def _workers(self) -> list[WorkerHandle]:
+        return list(self._supervisor.workers.values())
+
+    def _refuse_when_stopping(self, what: str) -> None:
+        if self.phase is Phase.STOPPING:
+            raise RunError(f"{what}: the server is stopping")
+
+
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)

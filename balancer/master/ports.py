@@ -1,0 +1,103 @@
+"""The listeners of a server, and who accepts from them.
+
+Under the master's policies it is the master, always.  Under the kernel's the workers accept
+by themselves from inherited listeners: ``shared``, one per address for all of them; ``reuseport``,
+one per address and slot, so that the replacement of a dead worker inherits its queue.  While a slot
+has no worker, the master accepts from that slot's listeners and hands the connections to others.
+
+A listener lives as long as the server (a shard: as its slot), so the port never refuses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from balancer.net.listener import add_shard, open_listeners
+
+if TYPE_CHECKING:
+    from balancer.master.dispatcher import Dispatcher
+    from balancer.net.listener import Listener
+    from balancer.settings import Settings
+
+__all__ = ["Ports"]
+
+
+@final
+class Ports:
+    """Owns every listener; the dispatcher borrows those that the master accepts from."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._backlog = settings.backlog
+        self._by_kernel = settings.policy in {"shared", "reuseport"}
+        self._lanes = open_listeners(
+            settings.bind,
+            backlog=settings.backlog,
+            where=settings.where("bind"),
+            reuseport=settings.policy == "reuseport",
+        )
+        self._shards: dict[int, list[Listener]] = {}  # by slot
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on, by lane, as a user would type it into a client."""
+        return [lane.address for lane in self._lanes]
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The address family of each lane."""
+        return tuple(int(lane.sock.family) for lane in self._lanes)
+
+    def inherited(self, slot: int) -> list[int]:
+        """The fds that a worker in a slot accepts from by itself."""
+        if not self._by_kernel:
+            return []
+        common = [lane.fileno() for lane in self._lanes if not lane.sharded]
+        return common + [shard.fileno() for shard in self._shards.get(slot, [])]
+
+    def open(self, dispatcher: Dispatcher) -> None:
+        """Let the master accept what is its to accept."""
+        if not self._by_kernel:
+            for lane in self._lanes:
+                dispatcher.watch(lane)
+
+    def add_slot(self, slot: int) -> None:
+        """A slot gets its shards; those of slot 1 are the listeners that were bound first."""
+        self._shards[slot] = [
+            lane if slot == 1 else add_shard(lane, backlog=self._backlog)
+            for lane in self._lanes
+            if lane.sharded
+        ]
+
+    def slot_up(self, slot: int, dispatcher: Dispatcher) -> None:
+        """A slot has a worker that accepts for itself."""
+        for shard in self._shards.get(slot, []):
+            dispatcher.unwatch(shard)
+
+    def slot_down(self, slot: int, dispatcher: Dispatcher) -> None:
+        """A slot has no worker: the master stands in."""
+        for shard in self._shards.get(slot, []):
+            dispatcher.watch(shard)
+
+    def retire_slot(self, slot: int, dispatcher: Dispatcher) -> None:
+        """A slot is gone: what waits on its shards goes to others."""
+        for shard in self._shards.pop(slot, []):
+            _finish(shard, dispatcher)
+
+    def close(self, dispatcher: Dispatcher) -> None:
+        """Accept what has come by now, then listen no more."""
+        for slot in list(self._shards):
+            self.retire_slot(slot, dispatcher)
+        for lane in self._lanes:
+            if lane.fileno() >= 0:
+                _finish(lane, dispatcher)
+
+    def close_at_once(self) -> None:
+        """Listen no more, whoever waits."""
+        for listener in [*self._lanes, *(s for shards in self._shards.values() for s in shards)]:
+            listener.close()
+
+
+def _finish(listener: Listener, dispatcher: Dispatcher) -> None:
+    dispatcher.unwatch(listener)
+    dispatcher.empty(listener)
+    listener.close()

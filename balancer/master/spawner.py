@@ -1,0 +1,188 @@
+"""Workers by way of a fork server: there is always one alive, or about to be.
+
+A fork server's death is not its workers' death: they go on, their exit codes are lost (nobody but
+a parent can read them), and the next fork server gets their pidfds to guard.  A reload starts a new
+one, so that the code is read again; the old one is kept until its last worker is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.messages import (
+    Exited,
+    PreloadFailed,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Warm,
+)
+from balancer.errors import AppError, BootError
+from balancer.forkserver.client import ForkServer
+
+if TYPE_CHECKING:
+    from balancer.core.messages import Configure, ForkServerMessage
+    from balancer.master.worker import WorkerHandle
+
+__all__ = ["Spawner"]
+
+logger = logging.getLogger("balancer")
+
+
+@final
+class _Server:
+    """A fork server and what depends on it."""
+
+    def __init__(self, link: ForkServer) -> None:
+        self.link = link
+        self.workers: dict[int, WorkerHandle] = {}  # neither reaped nor lost
+        self.retired = False
+        self.warm = trio.Event()  # or failed, or dead
+        self.failure: str | None = None
+
+
+@final
+class Spawner:
+    """Starts workers; owns the fork servers.  Its tasks run in the nursery that it is given."""
+
+    def __init__(self, configure: Configure, nursery: trio.Nursery) -> None:
+        self._configure = configure
+        self._nursery = nursery
+        self._servers: list[_Server] = []  # the last one is current
+        self._orphans: dict[int, WorkerHandle] = {}  # of dead fork servers, to be guarded
+        self._starting = trio.Lock()
+        self._closing = False
+
+    @property
+    def pid(self) -> int | None:
+        """The current fork server's pid, None when there is none."""
+        return self._servers[-1].link.pid if self._servers else None
+
+    async def spawn(self, worker: WorkerHandle, request: Spawn, fds: list[int]) -> bool:
+        """Fork a worker; False, with a reason in the log, when that failed.
+
+        Raises:
+            AppError: ``--preload`` and the app can't be imported.
+        """
+        server = await self._current()
+        server.workers[worker.id] = worker
+        if not await server.link.spawn(request, fds):
+            self._lost(server, worker)
+        await worker.forked.wait()
+        if server.failure is not None:
+            raise AppError(server.failure)
+        return worker.pid is not None
+
+    async def renew(self, seconds: float) -> None:
+        """Start a new fork server, to be used from now on; the old one stays if that fails.
+
+        Raises:
+            AppError, BootError: it isn't warm within ``seconds``, or can't preload the app.
+        """
+        async with self._starting:
+            server = await self._start()
+            with trio.move_on_after(seconds):
+                await server.warm.wait()
+            if server.failure is None and server.warm.is_set() and server.link.alive:
+                for old in self._servers[:-1]:
+                    old.retired = True
+                    self._dismiss(old)
+                return
+            self._servers.remove(server)
+            server.retired = True
+            server.link.close()
+        if server.failure is not None:
+            raise AppError(server.failure)
+        raise BootError(f"the new fork server wasn't ready within {seconds:g} s")
+
+    async def close(self, seconds: float) -> None:
+        """Let all fork servers leave; who hasn't after ``seconds`` is killed."""
+        self._closing = True
+        servers = list(self._servers)
+        for server in servers:
+            server.link.close()
+        with trio.move_on_after(seconds) as scope:
+            for server in servers:
+                await server.link.wait()
+        if scope.cancelled_caught:
+            for server in servers:
+                server.link.kill()
+
+    async def _current(self) -> _Server:
+        async with self._starting:
+            if self._servers and self._servers[-1].link.alive:
+                return self._servers[-1]
+            return await self._start()
+
+    async def _start(self) -> _Server:
+        server = _Server(await ForkServer.start(self._configure))
+        self._servers.append(server)
+        self._nursery.start_soon(self._listen, server)
+        await server.link.guard([worker.pidfd for worker in self._orphans.values()])
+        return server
+
+    async def _listen(self, server: _Server) -> None:
+        async for message, fds in server.link.messages():
+            self._hear(server, message, fds)
+            if server.retired:
+                self._dismiss(server)
+        server.warm.set()
+        if server in self._servers and not self._closing and not server.retired:
+            self._servers.remove(server)
+            with trio.move_on_after(1):
+                await server.link.wait()
+            await self._died(server)
+        elif server in self._servers and server.retired:
+            self._servers.remove(server)
+        await server.link.wait()
+        server.link.close()
+
+    def _hear(self, server: _Server, message: ForkServerMessage, fds: list[int]) -> None:
+        if isinstance(message, Warm):
+            server.warm.set()
+        elif isinstance(message, PreloadFailed):
+            server.failure = message.text
+        elif isinstance(message, Spawned):
+            server.workers[message.worker].fork_succeeded(message.pid, fds[0])
+        elif isinstance(message, SpawnFailed):
+            worker = server.workers.pop(message.worker)
+            logger.error("worker %d can't be forked: %s", worker.id, message.text)
+            worker.fork_failed()
+        elif isinstance(message, Exited):
+            worker = server.workers.pop(message.worker)
+            worker.exit_code = message.code
+            worker.reaped.set()
+
+    async def _died(self, server: _Server) -> None:
+        """A fork server is gone that should not be."""
+        if server.failure is None:
+            logger.error(
+                "the fork server (pid %d) died; its %d worker(s) go on, and another one starts",
+                server.link.pid,
+                len(server.workers),
+            )
+        for worker in list(server.workers.values()):
+            self._lost(server, worker)
+        if self._orphans:
+            await self._current()
+
+    def _lost(self, server: _Server, worker: WorkerHandle) -> None:
+        """Nobody will tell what became of a worker of this fork server."""
+        server.workers.pop(worker.id, None)
+        if worker.pid is None:
+            worker.fork_failed()
+        else:
+            worker.reaped.set()
+            self._orphans[worker.id] = worker
+
+    def forget(self, worker: WorkerHandle) -> None:
+        """A worker is dead: nobody has to guard it."""
+        self._orphans.pop(worker.id, None)
+
+    def _dismiss(self, server: _Server) -> None:
+        """Let a retired fork server go once its last worker is reaped."""
+        if not server.workers:
+            server.link.close()

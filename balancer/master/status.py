@@ -1,0 +1,98 @@
+"""The answer to ``balancer status``: read from the slots, without asking a worker."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balancer import __version__
+from balancer.core.control import (
+    ForkServerStatus,
+    ListenerStatus,
+    MasterStatus,
+    Status,
+    WorkerStatus,
+)
+from balancer.net.slots import Word
+
+if TYPE_CHECKING:
+    from balancer.master.dispatcher import Dispatcher
+    from balancer.master.ports import Ports
+    from balancer.master.slot import Slot
+    from balancer.master.spawner import Spawner
+    from balancer.master.supervisor import Supervisor
+    from balancer.master.worker import WorkerHandle
+    from balancer.settings import Settings
+
+__all__ = ["make_status"]
+
+
+def make_status(
+    settings: Settings,
+    phase: str,
+    uptime: float,
+    supervisor: Supervisor,
+    dispatcher: Dispatcher,
+    ports: Ports,
+    spawner: Spawner,
+) -> Status:
+    """Everything that can be seen from the master, now."""
+    slots = {slot.number: slot for slot in supervisor.slots}
+    workers = [
+        _worker(worker, slots.get(worker.slot), supervisor)
+        for worker in supervisor.workers.values()
+    ]
+    workers += [_backoff(slot) for slot in supervisor.slots if slot.vacant]
+    workers.sort(key=lambda each: (each.slot, each.id))
+    return Status(
+        master=MasterStatus(os.getpid(), __version__, uptime, settings.policy, phase),
+        workers=workers,
+        listeners=[
+            _listener(index, address, dispatcher) for index, address in enumerate(ports.addresses)
+        ],
+        forkserver=_forkserver(spawner.pid),
+    )
+
+
+def _worker(worker: WorkerHandle, slot: Slot | None, supervisor: Supervisor) -> WorkerStatus:
+    words = worker.words
+    return WorkerStatus(
+        id=worker.id,
+        slot=worker.slot,
+        pid=worker.pid,
+        state=worker.state.value,
+        active=words[Word.ACTIVE],
+        accepted=words[Word.ACCEPTED],
+        requests=words[Word.REQUESTS],
+        restarts=slot.restarts if slot is not None else 0,
+        heartbeat_age_s=supervisor.liveness.age(worker.id),
+        rss_bytes=_memory(worker.pid)[0],
+    )
+
+
+def _backoff(slot: Slot) -> WorkerStatus:
+    return WorkerStatus(0, slot.number, None, "backoff", 0, 0, 0, slot.restarts, None, None)
+
+
+def _listener(index: int, address: str, dispatcher: Dispatcher) -> ListenerStatus:
+    lane = dispatcher.lane(index)
+    return ListenerStatus(address, len(lane.queue), lane.accepted, lane.refused, lane.recalled)
+
+
+def _forkserver(pid: int | None) -> ForkServerStatus | None:
+    if pid is None:
+        return None
+    rss, pss = _memory(pid)
+    return ForkServerStatus(pid, rss, pss)
+
+
+def _memory(pid: int | None) -> tuple[int | None, int | None]:
+    """RSS and PSS in bytes, None where the kernel won't say."""
+    text = ""
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    rss, pss = (re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE) for name in ("Rss", "Pss"))
+    return (int(rss[1]) * 1024 if rss else None, int(pss[1]) * 1024 if pss else None)

@@ -1,0 +1,363 @@
+"""Slots and the workers in them: start, watch, replace.
+
+A slot (1…N) stays; the workers in it come and go, one *current* and at times a *successor* that is
+booting to replace it.  Each worker has one task, ``_live``, from the decision to start it until it
+is buried; nothing but its pidfd says that it is dead.  What follows from a death is decided by
+``core.respawn``, what a silent heart means by ``core.liveness``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+from itertools import count
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.lifecycle import Event, State
+from balancer.core.liveness import TICK, Liveness, Verdict
+from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready, Spawn
+from balancer.core.respawn import BootGate
+from balancer.errors import AppError, BalancerError, BootError, ExitCode
+from balancer.master.slot import Slot
+from balancer.master.worker import WorkerHandle
+from balancer.net.slots import ROWS, Word
+
+if TYPE_CHECKING:
+    from balancer.core.messages import WorkerMessage
+    from balancer.master.dispatcher import Dispatcher
+    from balancer.master.ports import Ports
+    from balancer.master.spawner import Spawner
+    from balancer.net.slots import SlotTable
+    from balancer.settings import Settings
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger("balancer")
+
+MERCY = 2.0
+"""Seconds between a deadline that a worker keeps by itself and the SIGKILL if it doesn't."""
+LAST_WORDS = 0.2
+"""Seconds for what a dead worker has said before: a grandchild may hold the channel open."""
+HEARTBEAT = int(Word.HEARTBEAT)
+JUDGED = frozenset({State.READY, State.STALLED, State.DRAINING})
+"""The states in which a heart must beat."""
+
+
+@final
+class Supervisor:
+    """Keeps a worker in every slot.  Its tasks run in the nursery that it is given."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        ports: Ports,
+        table: SlotTable,
+        spawner: Spawner,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._ports = ports
+        self._table = table
+        self._spawner = spawner
+        self._nursery = nursery
+        self._ids = count(1)
+        self._rows = list(range(ROWS - 1, -1, -1))
+        self._gate = BootGate()
+        self.liveness = Liveness(settings.timeout)
+        self.slots: list[Slot] = []
+        self.workers: dict[int, WorkerHandle] = {}
+        self.stopping = False
+        self.all_ready = trio.Event()
+        """All slots have had a worker that was ready."""
+        self.failed = trio.Event()
+        self.failure: BalancerError | None = None
+        """Why no worker will ever be ready."""
+
+    def add_slot(self) -> None:
+        """One more slot, with a worker on its way."""
+        slot = Slot(len(self.slots) + 1)
+        self.slots.append(slot)
+        self._ports.add_slot(slot.number)
+        slot.current = self._start_worker(slot)
+
+    def retire_slot(self) -> None:
+        """One slot less: the last; its workers finish what they have."""
+        slot = self.slots.pop()
+        slot.retired = True
+        slot.backoff.cancel()
+        for worker in (slot.current, slot.successor):
+            if worker is not None:
+                self.drain(worker, self._settings.graceful_timeout)
+        self._ports.retire_slot(slot.number, self._dispatcher)
+
+    async def replace(self, slot: Slot) -> bool:
+        """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
+        if slot.successor is not None:
+            await slot.successor.booted.wait()
+        if slot.retired or self.stopping:
+            return False
+        slot.backoff.cancel()
+        successor = slot.successor = self._start_worker(slot)
+        await successor.booted.wait()
+        return successor.ready_at is not None
+
+    def drain(self, worker: WorkerHandle, seconds: float, *, leave: bool = True) -> None:
+        """No new connections for a worker; what it has may take ``seconds``.
+
+        With ``leave`` it ends then, or is ended; without, it stays idle.
+        """
+        booting = worker.state is State.STARTING
+        if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
+            return
+        self._dispatcher.close(worker.id)
+        if booting:
+            self._nursery.start_soon(self._end, worker, 0.0)
+        else:
+            self._nursery.start_soon(worker.tell, Drain(seconds, leave))
+            if leave:
+                self._nursery.start_soon(self._end, worker, seconds)
+
+    def quit(self, worker: WorkerHandle) -> None:
+        """End a worker now; its requests are cut."""
+        worker.step(Event.STOP)
+        self._dispatcher.close(worker.id)
+        self._nursery.start_soon(worker.tell, Quit())
+        self._nursery.start_soon(self._end, worker, 0.0)
+
+    async def watch_hearts(self) -> None:
+        """Look at every heart at the pace at which they beat."""
+        while True:
+            hearts = {
+                worker.id: worker.words[HEARTBEAT]
+                for worker in self.workers.values()
+                if worker.state in JUDGED
+            }
+            for worker_id, verdict in self.liveness.look(trio.current_time(), hearts):
+                self._judge(self.workers[worker_id], verdict)
+            self._dispatcher.look()
+            await trio.sleep(TICK)
+
+    # -- one worker ---------------------------------------------------------------------------
+
+    def _start_worker(self, slot: Slot) -> WorkerHandle:
+        row = self._rows.pop()
+        self._table.clear(row)
+        words = self._table.row(row)
+        worker = WorkerHandle(next(self._ids), slot.number, row, words, trio.current_time())
+        self.workers[worker.id] = worker
+        self._nursery.start_soon(self._live, worker, slot)
+        return worker
+
+    async def _live(self, worker: WorkerHandle, slot: Slot) -> None:
+        """A worker's whole life, from fork to funeral."""
+        with trio.move_on_after(self._settings.boot_timeout):
+            await self._fork(worker)
+        worker.far.close()
+        if worker.pid is not None:
+            await self._attend(worker, slot)
+        handed_on = self._bury(worker)
+        self._succeed(worker, slot)
+        # The exit code comes by way of the fork server: at once, or never if that has died.
+        with trio.move_on_after(MERCY):
+            await worker.reaped.wait()
+        self._report(worker, slot, handed_on)
+        worker.dead.set()
+
+    async def _fork(self, worker: WorkerHandle) -> None:
+        request = Spawn(worker.id, worker.slot, worker.row, self._ports.families)
+        ends = [worker.sender.receiving_end, worker.far.fileno(), self._table.fd]
+        try:
+            await self._spawner.spawn(worker, request, ends + self._ports.inherited(worker.slot))
+        except AppError as error:
+            worker.boot_error = BootFailed(str(error), app=True)
+        except OSError as error:
+            worker.boot_error = BootFailed(f"can't be forked: {error.strerror}")
+
+    async def _attend(self, worker: WorkerHandle, slot: Slot) -> None:
+        """Hear what a worker says, until its pidfd says that it is dead."""
+        silence = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, worker, slot, silence)
+            nursery.start_soon(self._watch_boot, worker)
+            await trio.lowlevel.wait_readable(worker.pidfd)
+            with trio.move_on_after(LAST_WORDS):
+                await silence.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self, worker: WorkerHandle, slot: Slot, silence: trio.Event) -> None:
+        async for message in worker.channel.messages():
+            self._hear(worker, slot, message)
+        silence.set()
+
+    def _hear(self, worker: WorkerHandle, slot: Slot, message: WorkerMessage) -> None:
+        if isinstance(message, Ready):
+            self._welcome(worker, slot)
+        elif isinstance(message, BootFailed):
+            worker.boot_error = message
+        elif isinstance(message, Leaving):
+            self._let_go(worker, slot, message)
+        elif isinstance(message, Drained):
+            logger.info("%s is drained", worker)
+
+    async def _watch_boot(self, worker: WorkerHandle) -> None:
+        with trio.move_on_after(self._settings.boot_timeout):
+            await worker.booted.wait()
+            return
+        where = self._settings.where("boot_timeout")
+        seconds = self._settings.boot_timeout
+        worker.boot_error = BootFailed(f"wasn't ready within {seconds:g} s ({where})")
+        worker.signal(signal.SIGKILL)
+
+    def _welcome(self, worker: WorkerHandle, slot: Slot) -> None:
+        """A worker is ready."""
+        now = trio.current_time()
+        if not worker.step(Event.READY):
+            return  # told to leave while it was booting
+        worker.ready_at = now
+        self._gate.passed = True
+        logger.info("%s is ready after %.0f ms", worker, 1000 * (now - worker.started_at))
+        self._dispatcher.add(worker.id, worker.sender, worker.words)
+        self._ports.slot_up(slot.number, self._dispatcher)
+        worker.booted.set()
+        if slot.successor is worker:
+            slot.successor, old = None, slot.current
+            slot.current = worker
+            if old is not None:
+                self.drain(old, self._settings.graceful_timeout)
+        if all(slot.current and slot.current.ready_at is not None for slot in self.slots):
+            self.all_ready.set()
+
+    def _let_go(self, worker: WorkerHandle, slot: Slot, wish: Leaving) -> None:
+        """A worker wants to go: it may, and is replaced; first, if that can wait."""
+        if slot.current is not worker or self.stopping:
+            return
+        logger.info("%s is leaving: %s", worker, wish.reason)
+        if not wish.replace_first:
+            slot.current = None
+            self.drain(worker, self._settings.graceful_timeout)
+            slot.restarts += 1
+            if slot.successor is None:
+                slot.current = self._start_worker(slot)
+        elif slot.successor is None:
+            slot.restarts += 1
+            self._nursery.start_soon(self.replace, slot)
+
+    def _bury(self, worker: WorkerHandle) -> int:
+        """Everything of a dead worker goes; how many of its connections others get."""
+        worker.expected = worker.state in {State.DRAINING, State.STOPPING}
+        worker.step(Event.EXIT)
+        handed_on = self._dispatcher.remove(worker.id)
+        worker.close()
+        self._spawner.forget(worker)
+        del self.workers[worker.id]
+        self._rows.append(worker.row)
+        worker.booted.set()
+        return handed_on
+
+    async def _end(self, worker: WorkerHandle, seconds: float) -> None:
+        """Kill a worker that doesn't end by itself."""
+        with trio.move_on_after(seconds + MERCY):
+            await worker.dead.wait()
+            return
+        if worker.id in self.workers:
+            logger.warning("%s didn't end in time and is killed", worker)
+            worker.signal(signal.SIGKILL)
+
+    # -- what follows from a death ------------------------------------------------------------
+
+    def _succeed(self, worker: WorkerHandle, slot: Slot) -> None:
+        """Who comes after a dead worker, and when."""
+        if slot.successor is worker:
+            slot.successor = None
+        if slot.current is worker:
+            slot.current, slot.successor = slot.successor, None
+        if slot.vacant and not slot.retired and not self.stopping:
+            self._ports.slot_down(slot.number, self._dispatcher)
+            if worker.ready_at is None and self._gives_up(worker):
+                return
+            slot.restarts += 1
+            delay = slot.respawn.died(trio.current_time(), worker.ready_at, random.random())
+            if delay:
+                slot.resumes_at = trio.current_time() + delay
+                slot.backoff = trio.CancelScope(deadline=slot.resumes_at)
+                self._nursery.start_soon(self._back_off, slot)
+            else:
+                slot.resumes_at = trio.current_time()
+                slot.current = self._start_worker(slot)
+
+    async def _back_off(self, slot: Slot) -> None:
+        with slot.backoff:
+            await trio.sleep_forever()
+        if slot.vacant and not slot.retired and not self.stopping:
+            slot.current = self._start_worker(slot)
+
+    def _gives_up(self, worker: WorkerHandle) -> bool:
+        """Whether a failed start is the end of the whole server."""
+        error = worker.boot_error or BootFailed("died before it was ready")
+        verdict = self._gate.failed(ExitCode.APP if error.app else ExitCode.BOOT)
+        if verdict is None:
+            return False
+        if self.failure is None:
+            self.failure = AppError(error.text) if error.app else BootError(_no_start(worker))
+            self.failed.set()
+        return True
+
+    def _report(self, worker: WorkerHandle, slot: Slot, handed_on: int) -> None:
+        """One line about a death: the cause, and what follows."""
+        if worker.boot_error is None and (
+            worker.exit_code == 0 or (worker.expected and worker.exit_code is None)
+        ):
+            logger.info("%s has left", worker)
+            return
+        follows = []
+        if handed_on:
+            follows.append(f"{handed_on} connection(s) go to others")
+        if slot.vacant and not slot.retired and not self.stopping:
+            wait = max(0.0, slot.resumes_at - trio.current_time())
+            follows.append(f"next one in {wait:.1f} s")
+        else:
+            follows.append("replaced" if slot.current else "not replaced")
+        logger.error("%s %s; %s", worker, _cause(worker), ", ".join(follows))
+
+    def _judge(self, worker: WorkerHandle, verdict: Verdict) -> None:
+        if verdict is Verdict.SILENT:
+            if worker.step(Event.SILENT):
+                self._dispatcher.hold(worker.id)
+                logger.warning(
+                    "%s has had no heartbeat for 1 s: no new connections until it has", worker
+                )
+        elif verdict is Verdict.BEAT:
+            if worker.step(Event.BEAT):
+                self._dispatcher.beat(worker.id)
+                logger.info("%s has a heartbeat again", worker)
+        elif verdict is Verdict.DUMP:
+            where, seconds = self._settings.where("timeout"), self._settings.timeout
+            logger.error(
+                "%s has had no heartbeat for %g s (%s) and is ended", worker, seconds, where
+            )
+            worker.step(Event.STOP)
+            worker.signal(signal.SIGABRT)
+            self._nursery.start_soon(self._end, worker, 0.0)
+        else:
+            worker.signal(signal.SIGKILL)
+
+
+def _cause(worker: WorkerHandle) -> str:
+    """Why a worker died, as a person would say it."""
+    if worker.boot_error is not None:
+        return f"failed to start: {worker.boot_error.text}"
+    code = worker.exit_code
+    if code is None:
+        return "died (its fork server had died before, so nobody knows of what)"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with {code}"
+
+
+def _no_start(worker: WorkerHandle) -> str:
+    return f"no worker became ready: the last one {_cause(worker)}"

@@ -1,0 +1,283 @@
+"""Listening sockets: bind, batched accept, and what accept(2) may say.
+
+A listener is bound once, by the master, and lives as long as the server: workers come and go, the
+port never refuses.  Options set here are inherited by accepted connections (Linux), which saves
+system calls per connection.
+
+``accept`` reports three kinds of trouble, after accept(2) and the survey in trio's
+``serve_listeners``: *transient* errors belong to a connection that died on the way (Linux passes
+network errors of the new socket through accept); *exhaustion* (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+passes when somebody closes something, and trying again at once would be a busy loop; anything else
+is a bug and raised.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+from balancer.errors import RunError
+from balancer.settings import Bind, FdBind, TcpBind, UnixBind
+
+__all__ = ["Accepted", "Listener", "accept_batch", "add_shard", "open_listeners"]
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+TRANSIENT = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,  # a firewall rule
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+        errno.EINTR,
+    }
+)
+KEEPALIVE_IDLE = 60
+"""Seconds until the kernel probes a silent client; a dead one is found after three more."""
+
+
+class Accepted(NamedTuple):
+    """One batch: the fds, which the caller owns, and what ended it if that was exhaustion."""
+
+    fds: list[int]
+    exhausted: OSError | None
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Listener:
+    """A listening socket, which it owns; ``lane`` is the index of its bind address."""
+
+    sock: socket.socket
+    lane: int
+    address: str
+    path: str | None = None  # of a UNIX socket that is ours to remove
+    _inode: tuple[int, int] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            self._inode = _identity(self.path)
+
+    def fileno(self) -> int:
+        """What to wait on, and to hand to workers."""
+        return self.sock.fileno()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether it can have siblings on the same address."""
+        return self.sock.family != socket.AF_UNIX and bool(
+            self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+        )
+
+    def close(self) -> None:
+        """Close it; a UNIX socket's file goes too, unless somebody has replaced it."""
+        self.sock.close()
+        if self.path is not None and _identity(self.path) == self._inode:
+            with suppress(OSError):
+                os.unlink(self.path)
+
+
+def accept_batch(sock: socket.socket, limit: int) -> Accepted:
+    """Up to ``limit`` connections that are waiting now."""
+    fds: list[int] = []
+    # not accept(): it would wrap every fd in an object that the master has no use for
+    accept = sock._accept  # type: ignore[attr-defined]
+    while len(fds) < limit:
+        try:
+            fds.append(accept()[0])
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                return Accepted(fds, error)
+            if error.errno not in TRANSIENT:
+                raise
+    return Accepted(fds, None)
+
+
+def open_listeners(
+    binds: tuple[Bind, ...], *, backlog: int, where: str = "-b", reuseport: bool = False
+) -> list[Listener]:
+    """One listener per lane, with ``reuseport`` ready for ``add_shard`` where it is TCP.
+
+    RunError names ``where`` and the address that can't be bound.
+    """
+    lanes: list[Listener] = []
+    try:
+        for bind in binds:
+            for family, address, v6only in _resolve(bind, binds, where):
+                try:
+                    sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
+                    path = bind.path if isinstance(bind, UnixBind) else None
+                    lanes.append(_listen(sock, backlog, len(lanes), path))
+                except OSError as error:
+                    raise RunError(_explain(where, bind, error)) from error
+    except BaseException:
+        for listener in lanes:
+            listener.close()
+        raise
+    return lanes
+
+
+def add_shard(like: Listener, *, backlog: int) -> Listener:
+    """One more SO_REUSEPORT listener on the address of another."""
+    address = like.sock.getsockname()
+    sock = _tcp(like.sock.family, address, v6only=_v6only(like.sock), reuseport=True)
+    return _listen(sock, backlog, like.lane, None)
+
+
+def _listen(sock: socket.socket, backlog: int, lane: int, path: str | None) -> Listener:
+    sock.setblocking(False)
+    sock.listen(backlog)
+    return Listener(sock, lane, _name(sock), path)
+
+
+def _resolve(
+    bind: Bind, binds: tuple[Bind, ...], where: str
+) -> list[tuple[int, tuple[str, int], bool]]:
+    """Family, address and IPV6_V6ONLY of everything that a bind means: a name may mean several."""
+    if not isinstance(bind, TcpBind):
+        return [(socket.AF_UNIX, ("", 0), False)]
+    try:
+        found = socket.getaddrinfo(
+            bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise RunError(f"{where} {bind}: {error.strerror or error}") from error
+    addresses = list(
+        dict.fromkeys((int(family), (str(a[0]), bind.port)) for family, *_, a in found)
+    )
+    if bind.port == 0:
+        del addresses[1:]  # two families would get two different ports
+    # [::] takes IPv4 too, as gunicorn's and Node's does, unless IPv4 is bound beside it
+    v4 = {other.port for other in binds if isinstance(other, TcpBind) and ":" not in other.host}
+    alone = len(addresses) == 1 and bind.port not in v4
+    return [(family, address, not alone) for family, address in addresses]
+
+
+def _open(
+    bind: Bind, family: int, address: tuple[str, int], *, v6only: bool, reuseport: bool
+) -> socket.socket:
+    if isinstance(bind, FdBind):
+        return _adopt(bind.fd)
+    if isinstance(bind, UnixBind):
+        return _unix(bind.path)
+    if not reuseport:
+        return _tcp(family, address, v6only=v6only)
+    # Without SO_REUSEPORT first: with it, a second server on the port would go unnoticed.
+    with _tcp(family, address, v6only=v6only) as probe:
+        address = probe.getsockname()
+    return _tcp(family, address, v6only=v6only, reuseport=True)
+
+
+def _tcp(
+    family: int, address: tuple[str, int], *, v6only: bool, reuseport: bool = False
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuseport:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):  # macOS has another name for it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix(path: str) -> socket.socket:
+    """Bind a path; a socket file that nobody listens on any more is replaced."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            os.unlink(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True  # full or not for us: alive all the same
+    return True
+
+
+def _adopt(fd: int) -> socket.socket:
+    """A socket that our parent opened: systemd, or a shell's ``exec 3<>``."""
+    sock = socket.socket(fileno=os.dup(fd))
+    sock.set_inheritable(False)
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise OSError(errno.EPROTOTYPE, "not a stream socket")
+    return sock
+
+
+def _v6only(sock: socket.socket) -> bool:
+    if sock.family != socket.AF_INET6:
+        return False
+    return bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+
+
+def _name(sock: socket.socket) -> str:
+    """The address as a user would type it into a client."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_WHY = {
+    errno.EADDRINUSE: "address already in use",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EBADF: "no such open file descriptor",
+    errno.ENOTSOCK: "not a socket",
+    errno.ENOENT: "no such directory",
+}
+
+
+def _explain(where: str, bind: Bind, error: OSError) -> str:
+    why = _WHY.get(error.errno or 0) or error.strerror or str(error)
+    if (
+        error.errno in {errno.EACCES, errno.EPERM}
+        and isinstance(bind, TcpBind)
+        and bind.port < 1024
+    ):
+        why += "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    return f"{where} {bind}: {why}"

@@ -1,0 +1,144 @@
+"""Where connections come in: from the master's socket pair, or from the kernel.
+
+The master's way is exactly once: the answer leaves before anybody touches the connection, and there
+is no await between receiving and answering, so nothing can come in between.  The kernel's way
+(``--policy shared`` and ``reuseport``) is a plain accept on an inherited listener.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.scheduler import Refusal
+from balancer.net.handoff import AnswerKind
+from balancer.net.listener import accept_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from balancer.core.admission import Admission
+    from balancer.net.handoff import HandoffReceiver
+    from balancer.net.slots import SlotWriter
+
+__all__ = ["KernelAcceptor", "Receiver"]
+
+logger = logging.getLogger("balancer")
+
+BATCH = 16
+"""Connections taken before those that have been taken get their turn."""
+
+ANSWERS = {
+    Refusal.FULL: AnswerKind.FULL,
+    Refusal.NO_FDS: AnswerKind.NO_FDS,
+    Refusal.DRAINING: AnswerKind.DRAINING,
+}
+
+
+@final
+class Receiver:
+    """Takes connections from the master; owns the worker's end of the pair."""
+
+    def __init__(
+        self,
+        pair: HandoffReceiver,
+        admission: Admission,
+        slot: SlotWriter,
+        families: tuple[int, ...],
+        serve: Callable[[socket.socket], None],
+    ) -> None:
+        self._pair = pair
+        self._admission = admission
+        self._slot = slot
+        self._families = families
+        self._serve = serve
+
+    async def run(self) -> None:
+        """Receive until the master is gone."""
+        pair = self._pair
+        fd = pair.fileno()
+        while True:
+            await trio.lowlevel.wait_readable(fd)
+            try:
+                for _ in range(BATCH):
+                    if not self._take():
+                        return
+            except BlockingIOError:
+                pass
+
+    def room(self) -> None:
+        """Tell the master that a worker it knows as full has room again."""
+        self._pair.answer(AnswerKind.ROOM)
+
+    def _take(self) -> bool:
+        """Receive one connection and answer for it; False when there will be none any more."""
+        handoff = self._pair.receive()
+        if handoff is None:
+            return False
+        number, lane, fd = handoff
+        refusal = self._admission.offered(received=fd is not None)
+        if refusal is None:
+            assert fd is not None
+            self._slot.opened()
+            self._pair.answer(AnswerKind.ACK, number)
+            # All three given, or the constructor asks the kernel for each of them.
+            self._serve(socket.socket(self._families[lane], socket.SOCK_STREAM, 0, fd))
+        else:
+            if fd is not None:
+                socket.close(fd)
+            self._pair.answer(ANSWERS[refusal], number)
+        return True
+
+
+@final
+class KernelAcceptor:
+    """Accepts from an inherited listener, which it owns, while there is room."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        admission: Admission,
+        slot: SlotWriter,
+        serve: Callable[[socket.socket], None],
+        *,
+        batch: int,
+    ) -> None:
+        self._sock = sock
+        self._admission = admission
+        self._slot = slot
+        self._serve = serve
+        self._batch = batch
+        self._room = trio.Event()
+
+    async def run(self) -> None:
+        """Accept until the doors are closed (cancel it then: it may be waiting)."""
+        with self._sock, select.epoll() as waiter:
+            # Several workers wait on one listener: the kernel should wake one, not all.
+            waiter.register(self._sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            while True:
+                if not self._admission.open:
+                    self._room = trio.Event()
+                    await self._room.wait()
+                await trio.lowlevel.wait_readable(waiter.fileno())
+                if waiter.poll(0):
+                    await self._accept()
+
+    def room(self) -> None:
+        """A connection has ended."""
+        self._room.set()
+
+    async def _accept(self) -> None:
+        admission = self._admission
+        room = admission.limit - admission.active
+        fds, exhausted = accept_batch(self._sock, min(self._batch, room))
+        for fd in fds:
+            admission.active += 1
+            self._slot.opened()
+            self._serve(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, fd))
+        if exhausted is not None:
+            logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
+            await trio.sleep(0.1)
