@@ -41,7 +41,7 @@ DECISIVE = rb"(?i:host|connection|content-length|transfer-encoding|upgrade|expec
 # quantifiers keep a head that does not match from being tried in exponentially many ways; the
 # groups stay outside of them (a possessive loop over a group crashes Python 3.11.0 to 3.11.2).
 FAST = re.compile(
-    rb"(" + TOKEN + rb"++) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.([01])\r\n"
+    rb"(?!CONNECT )(" + TOKEN + rb"++) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.([01])\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9ABDFGI-SV-Zabdfgi-sv-z]" + TOKEN + rb"*+:" + VALUE + rb"*+\r\n"
     rb"|(?(4)(?!))(?i:host):[ \t]*+("
     rb"(?:[A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
@@ -194,7 +194,7 @@ def _wait_or_refuse(
     if not rest or (buffer[start:] == b"\r" and start < 2 * LEADING_BLANK_LINES):
         return None
     if not FIRST_BYTE(buffer, start):
-        raise RequestError(400, "this is not an HTTP request")
+        raise _not_http()
     until = end if end >= 4 else len(buffer)
     line_limit = limits.max_request_line + 2
     broken: list[tuple[int, RequestError]] = []
@@ -216,6 +216,10 @@ def _wait_or_refuse(
     return None
 
 
+def _not_http() -> RequestError:
+    return RequestError(400, "this is not an HTTP request")
+
+
 def _bare_lf() -> RequestError:
     return RequestError(400, "lines must end with CRLF, not with LF alone")
 
@@ -226,6 +230,8 @@ def strict_head(head: bytes, size: int) -> Head:
     Raises:
         RequestError: with the status of the answer.
     """
+    if not FIRST_BYTE(head):
+        raise _not_http()
     if BARE_LF(head):
         raise _bare_lf()
     request_line, *lines = head[:-4].split(b"\r\n")
