@@ -71,10 +71,8 @@ class LineHandler(logging.Handler):
         except (TypeError, ValueError, KeyError) as error:
             # arguments that don't fit the message: a bug of the caller, but no reason to die
             line = f"{record.msg!r} % {record.args!r}: {error!r}"
-        if self._dropped and self._write(f"({self._dropped} log lines were lost here)\n"):
-            self._dropped = 0
-        if not self._write(line + "\n"):
-            self._dropped += 1
+        lost = f"({self._dropped} log lines were lost here)\n" if self._dropped else ""
+        self._dropped = 0 if self._write(f"{lost}{line}\n") else self._dropped + 1
 
     def close(self) -> None:
         if self._own is not None:

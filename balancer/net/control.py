@@ -44,6 +44,8 @@ __all__ = [
 SUFFIX = ".sock"
 # sockaddr_un.sun_path without its NUL
 MAX_PATH = 107
+# a short path through /proc has room for it, and an abstract name too
+LONGEST_NAME = 64
 BACKLOG = 16
 SO_ACCEPTCON = 0x10000  # in the flags column of /proc/net/unix: listening
 
@@ -89,11 +91,11 @@ def safe_name(name: str) -> str:
 
     What is changed or too long gets a piece of a hash, so that two names stay two.
     """
-    safe = re.sub(r"[^A-Za-z0-9_.:\[\]+-]", "-", name).lstrip(".-")[:48]
-    if safe == name:
-        return safe
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
-    return f"{safe}-{digest}"
+    safe = re.sub(r"[^A-Za-z0-9_.:\[\]+-]", "-", name).lstrip(".-")
+    if safe == name and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{safe[:48]}-{digest}".lstrip("-")
 
 
 def open_control(settings: Settings, *, bound: str | None = None) -> ControlSocket:
@@ -264,18 +266,29 @@ def connect(address: Address, timeout: float) -> socket.socket:
     """A connection to a server, whose owner is checked: this user, or root.
 
     Raises:
-        TimeoutError: it listens, but doesn't accept.
+        TimeoutError: it listens, but its backlog is full; BlockingIOError when ``timeout`` is 0.
         OSError: nobody listens, or somebody else does.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.settimeout(timeout)
+        # A full backlog is EAGAIN at once on a non-blocking AF_UNIX socket, and a Python timeout
+        # makes it one; a blocking connect() waits for room, as long as SO_SNDTIMEO says.
+        made.setblocking(timeout > 0)
+        if timeout > 0:
+            limit = struct.pack("ll", int(timeout), max(1, int(timeout % 1 * 1_000_000)))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         with _short(address.path) as path:
             made.connect(path)
+        made.settimeout(timeout)
         # Root may ask everybody's servers.
         if os.geteuid() != 0 and peer_uid(made) not in {0, os.geteuid()}:
             raise PermissionError(errno.EPERM, "the control socket belongs to another user")
         return made
+    except BlockingIOError:
+        made.close()
+        if timeout > 0:
+            raise TimeoutError from None
+        raise
     except BaseException:
         made.close()
         raise

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind, parse_bind
 
-
 FORMS = "write HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://N"
 
 

@@ -1,0 +1,36 @@
+"""A control server with nothing behind it, as a process: ``python -m tests.cli.server PATH``."""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+from balancer.master.control import serve_control
+from balancer.settings import Settings
+from tests.master.test_control import FakeCommands
+
+__all__: list[str] = []
+
+
+class Stopping(FakeCommands):
+    """Ends the process when told to stop."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        super().__init__()
+        self.scope = scope
+
+    async def stop(self, *, quick: bool) -> None:
+        await super().stop(quick=quick)
+        self.scope.cancel()
+
+
+async def serve(path: str) -> None:
+    async with trio.open_nursery() as nursery:
+        commands = Stopping(nursery.cancel_scope)
+        await nursery.start(serve_control, commands, Settings(control=path))
+        print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(serve, sys.argv[1])

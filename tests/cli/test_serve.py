@@ -1,0 +1,200 @@
+"""``balancer serve`` up to the master: flags to settings, errors to one line and a code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from balancer import __version__
+from balancer.cli import main
+from balancer.errors import AppError, BootError, ExitCode, RunError
+from balancer.settings import FdBind, Settings, TcpBind, UnixBind
+from balancer.settings.table import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class FakeMaster:
+    """``balancer.master.run``, which notes the settings it gets."""
+
+    def __init__(self) -> None:
+        self.settings: list[Settings] = []
+        self.result: Callable[[], int] = lambda: 0
+
+    def run(self, settings: Settings) -> int:
+        self.settings.append(settings)
+        return self.result()
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> FakeMaster:
+    fake = FakeMaster()
+    module = ModuleType("balancer.master.run")
+    module.run = fake.run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "balancer.master.run", module)
+    for variable in [name for name in os.environ if name.startswith("BALANCER_")]:
+        monkeypatch.delenv(variable)
+    for variable in ("PORT", "WEB_CONCURRENCY"):
+        monkeypatch.delenv(variable, raising=False)
+    return fake
+
+
+def invoke(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+@pytest.mark.parametrize(
+    ("args", "settings"),
+    [
+        ([], Settings()),
+        (["-w3"], Settings(workers=3)),
+        (["-w", "3", "--workers", "4"], Settings(workers=4)),
+        (["--workers=4", "-w", "3"], Settings(workers=3)),
+        (["-b", ":1", "--bind", "[::1]:2"],
+         Settings(bind=(TcpBind("0.0.0.0", 1), TcpBind("::1", 2)))),
+        (["--uds", "/run/x", "--fd", "3"], Settings(bind=(UnixBind("/run/x"), FdBind(3)))),
+        (["--host", "::1", "--port", "9"], Settings(bind=(TcpBind("::1", 9),))),
+        (["--preload"], Settings(preload=True)),
+        (["--preload", "--no-preload"], Settings(preload=False)),
+        (["--no-control"], Settings(no_control=True)),
+        (["--recall", "off", "-t", "1m"], Settings(recall=None, timeout=60.0)),
+        (["--max-connections", "5"], Settings(worker_connections=5)),
+        (["--limit-concurrency", "5"], Settings(worker_connections=5)),
+        (["--timeout-keep-alive", "5"], Settings(keep_alive=5.0)),
+        (["--timeout-graceful-shutdown", "5"], Settings(graceful_timeout=5.0)),
+        (["--limit-max-requests", "5"], Settings(max_requests=5)),
+        (["native:main:app", "-n", "web"], Settings(app="native:main:app", name="web")),
+        (["-p", "b.pid", "--log-level", "debug"], Settings(pid="b.pid", log_level="debug")),
+    ],
+)  # fmt: skip
+def test_flags(master: FakeMaster, args: list[str], settings: Settings) -> None:
+    result = invoke("serve", *args)
+    assert (result.exit_code, result.output) == (0, "")
+    assert master.settings == [settings]
+
+
+@pytest.mark.usefixtures("master")
+def test_every_flag_of_the_table_is_an_option_and_explained() -> None:
+    shown = invoke("serve", "--help").output
+    for setting in SETTINGS.values():
+        for alias in setting.spellings:
+            result = invoke("serve", alias.flag, *(["?"] if alias.metavar else []))
+            assert "No such option" not in result.output
+        # words that the help's columns cut in two
+        unbroken = re.sub(r"-\n\s+", "-", shown)
+        for word in [*(alias.flag for alias in setting.spellings), *setting.variables]:
+            assert word in unbroken
+
+
+def test_file_environment_and_flag(
+    master: FakeMaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "b.toml"
+    file.write_text("workers = 2\nqueue = 2\nwindow = 2\n")
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    monkeypatch.setenv("BALANCER_QUEUE", "3")
+    assert invoke("serve", "-c", str(file), "-w", "4").exit_code == 0
+    (settings,) = master.settings
+    assert (settings.workers, settings.queue, settings.window) == (4, 3, 2)
+    assert settings.where("workers") == "-w"
+    assert settings.where("window") == f"{file}:3: window"
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (["-w", "0"], "-w 0: must be at least 1"),
+        (["--workers", "0"], "--workers 0: must be at least 1"),
+        (["-p", "8000"], "-p 8000: that is the pid file; did you mean -b :8000?"),
+        (["--pid", "8000"], "--pid 8000: that is the pid file; did you mean -b :8000?"),
+        (["--policy", "fair"],
+         "--policy fair: must be one of round-robin, least-connections, shared, reuseport"),
+        (["--uds", "x" * 200],
+         f"--uds {'x' * 200}: the path has more than 107 bytes, which no socket can have"),
+        (["--limit-concurrency", "x"], "--limit-concurrency x: not a whole number"),
+        (["-b", "8000"], "-b 8000: a port needs a colon; did you mean :8000?"),
+        (["-t", "-1"], "-t -1: not a duration; write 30, 30s, 250ms or 1h30m"),
+        (["main:app"],
+         "APP main:app: this version serves native:module:attr, or the demo when no APP is given"),
+        (["-c", "b.py"], "-c b.py: only .toml files can be read in this version"),
+        (["-c", "none.toml"], "-c none.toml: No such file or directory"),
+        (["--worker", "3"], "No such option '--worker'. Did you mean '--workers'?"),
+        (["native:a:b", "native:c:d"], "Got unexpected extra argument (native:c:d)"),
+        (["-w"], "Option '-w' requires an argument."),
+    ],
+)  # fmt: skip
+def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
+    result = invoke("serve", *args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"balancer: error: {problem}\n"
+    assert master.settings == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RunError("-b :80: permission denied"), 1),
+        (BootError("no worker became ready"), 3),
+        (AppError("APP x: no module x"), 4),
+    ],
+)
+def test_errors_of_the_master(master: FakeMaster, error: Exception, code: int) -> None:
+    def fail() -> int:
+        raise error
+
+    master.result = fail
+    result = invoke("serve")
+    assert (result.exit_code, result.stderr) == (code, f"balancer: error: {error}\n")
+
+
+def test_the_masters_code_is_ours(master: FakeMaster) -> None:
+    master.result = lambda: ExitCode.BOOT
+    assert invoke("serve").exit_code == 3
+
+
+def test_an_error_is_one_line(master: FakeMaster) -> None:
+    def fail() -> int:
+        raise RunError("two\nlines")
+
+    master.result = fail
+    assert invoke("serve").stderr == "balancer: error: two lines\n"
+
+
+def test_a_bug_is_no_user_error(master: FakeMaster) -> None:
+    master.result = lambda: 1 // 0
+    assert isinstance(invoke("serve").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "output"),
+    [
+        (["--version"], 0, f"balancer {__version__}\n"),
+        (["statu"], 2, "balancer: error: No such command 'statu'. Did you mean 'status'?\n"),
+        (["x"], 2, "balancer: error: No such command 'x'.\n"),
+    ],
+)
+def test_the_group(args: list[str], code: int, output: str) -> None:
+    result = invoke(*args)
+    assert (result.exit_code, result.output) == (code, output)
+
+
+def test_without_a_command_it_explains_itself() -> None:
+    result = invoke()
+    assert result.exit_code == 2
+    assert re.search(r"^  serve .*^  stop ", result.output, re.MULTILINE | re.DOTALL)
+
+
+def test_as_a_process() -> None:
+    command = [sys.executable, "-m", "balancer", "serve", "-b", "8000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "balancer: error: -b 8000: a port needs a colon; did you mean :8000?\n"

@@ -1,0 +1,53 @@
+"""``balancer status`` as people see it."""
+
+from __future__ import annotations
+
+from balancer.cli.show import show_status
+from balancer.core.control import (
+    ForkServerStatus,
+    ListenerStatus,
+    MasterStatus,
+    Status,
+    WorkerStatus,
+)
+
+
+def test_the_whole() -> None:
+    status = Status(
+        MasterStatus(4242, "0.1.0", 3725.9, "round-robin", "running"),
+        [
+            WorkerStatus(1, 1, 4250, "ready", 3, 1200, 56789, 0, 0.04, 23 << 20),
+            WorkerStatus(12, 2, None, "backoff", 0, 0, 0, 11, None, None),
+        ],
+        [
+            ListenerStatus("127.0.0.1:8000", 0, 1200, 1, 2),
+            ListenerStatus("unix:/run/b.sock", 10, 5, 0, 0),
+        ],
+        ForkServerStatus(4243, 20 << 20, 11 << 20),
+    )
+    assert show_status(status).splitlines() == [
+        "balancer 0.1.0 · running · pid 4242 · up 1h2m5s · round-robin",
+        "",
+        "WORKER  SLOT  STATE     PID  ACTIVE  ACCEPTED  REQUESTS  RESTARTS  HEARTBEAT    RSS",
+        "     1     1  ready    4250       3      1200     56789         0       0.0s  23.0M",
+        "    12     2  backoff     -       0         0         0        11          -      -",
+        "",
+        "LISTENER          QUEUED  ACCEPTED  REFUSED  RECALLED",
+        "127.0.0.1:8000         0      1200        1         2",
+        "unix:/run/b.sock      10         5        0         0",
+        "",
+        "fork server · pid 4243 · RSS 20.0M · PSS 11.0M",
+    ]
+
+
+def test_the_least() -> None:
+    status = Status(MasterStatus(1, "x", 0.2, "shared", "starting"), [], [], ForkServerStatus(None))
+    assert show_status(status).splitlines() == [
+        "balancer x · starting · pid 1 · up 0s · shared",
+        "",
+        "WORKER  SLOT  STATE  PID  ACTIVE  ACCEPTED  REQUESTS  RESTARTS  HEARTBEAT  RSS",
+        "",
+        "LISTENER  QUEUED  ACCEPTED  REFUSED  RECALLED",
+        "",
+        "fork server · not running",
+    ]

@@ -1,0 +1,199 @@
+"""The control protocol: lines to requests and replies, and garbage to one error."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from balancer.core.control import (
+    ControlError,
+    Drain,
+    ForkServerStatus,
+    GetStatus,
+    ListenerStatus,
+    MasterStatus,
+    Reload,
+    Reply,
+    Request,
+    Scale,
+    Status,
+    Stop,
+    WorkerStatus,
+    decode_reply,
+    decode_request,
+    encode,
+    is_degraded,
+    to_status,
+)
+
+REQUESTS: list[tuple[Request, dict[str, object]]] = [
+    (GetStatus(), {"do": "status", "v": 1}),
+    (Reload(), {"do": "reload", "v": 1}),
+    (Scale(workers=3), {"do": "scale", "v": 1, "workers": 3}),
+    (Drain(worker_id=7), {"do": "drain", "v": 1, "worker_id": 7}),
+    (Stop(quick=True), {"do": "stop", "v": 1, "quick": True}),
+]
+
+
+GARBAGE = "not a message of balancer's control protocol"
+NO_REQUEST = "not a request of this server"
+OTHER_VERSION = (
+    "the command speaks control protocol 2 and the server 1; "
+    "use the same version of balancer for both"
+)
+
+
+def worker(state: str, number: int = 1) -> WorkerStatus:
+    return WorkerStatus(number, number, 100, state, 1, 2, 3, 0, 0.1, 1 << 20)
+
+
+def status(*states: str) -> Status:
+    return Status(
+        MasterStatus(99, "0.1.0", 12.5, "round-robin", "running"),
+        [worker(state, number) for number, state in enumerate(states, 1)],
+        [ListenerStatus("127.0.0.1:8000", 0, 10, 0, 1)],
+        ForkServerStatus(98, 1 << 20, None),
+    )
+
+
+@pytest.mark.parametrize(("request_", "fields"), REQUESTS)
+def test_requests_are_one_line_and_read_back(request_: Request, fields: dict[str, object]) -> None:
+    line = encode(request_)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert json.loads(line) == fields
+    assert decode_request(line) == request_
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert decode_request(b'{"do":"status","colour":"blue"}') == GetStatus()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"", GARBAGE),
+        (b"GET / HTTP/1.1\r", GARBAGE),
+        (b"[]", GARBAGE),
+        (b"[" * 60_000, GARBAGE),
+        (b'{"do":"status"', GARBAGE),
+        (b'{"v":"1","do":"status"}', GARBAGE),
+        (b'{"v":2,"do":"status"}', OTHER_VERSION),
+        (b"{}", f"{NO_REQUEST}: Object missing required field `do`"),
+        (b'{"do":"dance"}', f"{NO_REQUEST}: Invalid value 'dance' - at `$.do`"),
+        (b'{"do":"scale"}', f"{NO_REQUEST}: Object missing required field `workers`"),
+        (
+            b'{"do":"scale","workers":"3"}',
+            f"{NO_REQUEST}: Expected `int`, got `str` - at `$.workers`",
+        ),
+        (b'{"do":"scale","workers":0}', "scale 0: must be from 1 to 1024 workers"),
+        (b'{"do":"scale","workers":1025}', "scale 1025: must be from 1 to 1024 workers"),
+    ],
+)
+def test_other_lines_are_errors(line: bytes, problem: str) -> None:
+    with pytest.raises(ControlError) as caught:
+        decode_request(line)
+    assert str(caught.value) == problem
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(
+                st.sampled_from(["do", "v", "workers", "quick", "ok", "error"]) | st.text(), inner
+            ),
+        ).map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
+    )
+)  # fmt: skip
+@example(b'{"do":"\xff"}')
+@example(b'{"\xff":1,"do":"status"}')
+def test_garbage_raises_nothing_else(line: bytes) -> None:
+    for decode in (decode_request, decode_reply):
+        try:
+            decode(line)
+        except ControlError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(ok=True), Reply(ok=False, error="no"), Reply(ok=True, result={"a": [1]})]
+)
+def test_replies_read_back(reply: Reply) -> None:
+    assert decode_reply(encode(reply)) == reply
+
+
+def test_the_reply_of_another_version() -> None:
+    with pytest.raises(
+        ControlError, match="the server speaks control protocol 3 and the command 1"
+    ):
+        decode_reply(b'{"v":3,"ok":true}')
+
+
+def test_the_status_object_is_the_contract() -> None:
+    reply = decode_reply(encode(Reply(ok=True, result=status("ready"))))
+    assert reply.result == {
+        "master": {
+            "pid": 99,
+            "version": "0.1.0",
+            "uptime_s": 12.5,
+            "policy": "round-robin",
+            "state": "running",
+        },
+        "workers": [
+            {
+                "id": 1,
+                "slot": 1,
+                "pid": 100,
+                "state": "ready",
+                "active": 1,
+                "accepted": 2,
+                "requests": 3,
+                "restarts": 0,
+                "heartbeat_age_s": 0.1,
+                "rss_bytes": 1048576,
+            }
+        ],
+        "listeners": [
+            {
+                "address": "127.0.0.1:8000",
+                "queued": 0,
+                "accepted": 10,
+                "refused": 0,
+                "recalled": 1,
+            }
+        ],
+        "forkserver": {"pid": 98, "rss_bytes": 1048576, "pss_bytes": None},
+    }
+    assert to_status(reply.result) == status("ready")
+    with pytest.raises(ControlError, match="the server's status can't be read"):
+        to_status({"master": 1})
+
+
+def test_messages_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Scale(workers=1).workers = 2  # type: ignore[misc]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({}, Status)
+
+
+@pytest.mark.parametrize(
+    ("states", "degraded"),
+    [
+        (["ready", "ready"], False),
+        (["ready", "draining"], False),
+        (["ready", "stopping"], False),
+        (["ready", "starting"], True),
+        (["ready", "stalled"], True),
+        (["ready", "backoff"], True),
+        (["draining"], True),
+        ([], True),
+    ],
+)
+def test_degraded(states: list[str], degraded: bool) -> None:
+    assert is_degraded(status(*states)) is degraded

@@ -1,0 +1,304 @@
+"""The control socket's server, with real sockets, and the real client where it matters."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from balancer.cli.client import ask
+from balancer.core.control import (
+    MAX_LINE,
+    Drain,
+    GetStatus,
+    Reload,
+    Reply,
+    Scale,
+    Stop,
+    decode_reply,
+    encode,
+    to_status,
+)
+from balancer.errors import BalancerError, RunError, UsageError
+from balancer.master import control
+from balancer.master.control import MAX_CLIENTS, serve_control
+from balancer.net.control import Address
+from balancer.settings import Settings
+from tests.core.test_control import GARBAGE, OTHER_VERSION, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from balancer.core.control import Request, Status
+
+
+class FakeCommands:
+    """Notes what it is told; refuses to drain anything but worker 1."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def status(self) -> Status:
+        self.calls.append("status")
+        return status("ready", "draining")
+
+    async def reload(self) -> None:
+        self.calls.append("reload")
+
+    async def scale(self, workers: int) -> None:
+        self.calls.append(("scale", workers))
+
+    async def drain(self, worker_id: int) -> None:
+        if worker_id != 1:
+            raise UsageError(f"drain {worker_id}: no such worker")
+        self.calls.append(("drain", worker_id))
+
+    async def stop(self, *, quick: bool) -> None:
+        self.calls.append(("stop", quick))
+
+
+class Server:
+    """A control server on a path, and clients of it."""
+
+    def __init__(self, nursery: trio.Nursery, path: Path) -> None:
+        self.nursery = nursery
+        self.path = path
+        self.commands = FakeCommands()
+        self.address = Address("c", str(path))
+
+    async def start(self) -> None:
+        settings = Settings(control=str(self.path))
+        address = await self.nursery.start(serve_control, self.commands, settings)
+        assert address == str(self.path)
+
+    async def ask(self, request: Request, timeout: float = 5.0) -> Reply:
+        return await trio.to_thread.run_sync(partial(ask, self.address, request, timeout))
+
+    async def talk(self, *pieces: bytes, half_close: bool = True) -> list[Reply]:
+        """Send the pieces; every reply up to the server's close."""
+        async with await trio.open_unix_socket(str(self.path)) as stream:
+            for piece in pieces:
+                await stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked()
+            if half_close:
+                await stream.send_eof()
+            received = b"".join([chunk async for chunk in stream])
+        return [decode_reply(line) for line in received.splitlines()]
+
+
+@pytest.fixture
+async def server(nursery: trio.Nursery, tmp_path: Path) -> Server:
+    made = Server(nursery, tmp_path / "c.sock")
+    await made.start()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("request_", "call"),
+    [
+        (Reload(), "reload"),
+        (Scale(workers=3), ("scale", 3)),
+        (Drain(worker_id=1), ("drain", 1)),
+        (Stop(), ("stop", False)),
+        (Stop(quick=True), ("stop", True)),
+    ],
+)
+async def test_commands(server: Server, request_: Request, call: object) -> None:
+    assert await server.ask(request_) == Reply(ok=True)
+    assert server.commands.calls == [call]
+
+
+async def test_status(server: Server) -> None:
+    reply = await server.ask(GetStatus())
+    assert to_status(reply.result) == status("ready", "draining")
+
+
+async def test_a_refusal_is_an_answer(server: Server) -> None:
+    reply = await server.ask(Drain(worker_id=9))
+    assert reply == Reply(ok=False, error="drain 9: no such worker")
+    assert (await server.ask(Reload())).ok
+
+
+async def test_several_requests_on_one_connection(server: Server) -> None:
+    replies = await server.talk(encode(Reload()) + encode(Scale(workers=2)), encode(Reload()))
+    assert replies == [Reply(ok=True)] * 3
+    assert server.commands.calls == ["reload", ("scale", 2), "reload"]
+
+
+async def test_byte_by_byte(server: Server) -> None:
+    pieces = [bytes([byte]) for byte in encode(Scale(workers=2))]
+    assert await server.talk(*pieces) == [Reply(ok=True)]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", GARBAGE),
+        (b"\0" * 100 + b"\n" + encode(Reload()), GARBAGE),
+        (b'{"do":"reload"}', "the request has no end: its newline is missing"),
+        (b'{"v":2,"do":"reload"}\n', OTHER_VERSION),
+        (b"x" * MAX_LINE, "a request has at most 65536 bytes"),
+    ],
+)
+async def test_garbage_gets_one_error_and_harms_nothing(
+    server: Server, data: bytes, problem: str
+) -> None:
+    assert await server.talk(data) == [Reply(ok=False, error=problem)]
+    assert server.commands.calls == []
+    assert (await server.ask(Reload())).ok
+
+
+async def test_the_longest_line(server: Server) -> None:
+    request = encode(Reload())
+    padded = request[:-2] + b" " * (MAX_LINE - len(request)) + b"}\n"
+    assert len(padded) == MAX_LINE
+    assert await server.talk(padded) == [Reply(ok=True)]
+
+
+async def test_a_client_that_says_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await server.talk() == []
+    monkeypatch.setattr(control, "PATIENCE", 0.05)
+    replies = await server.talk(b'{"do":', half_close=False)
+    assert replies == [Reply(ok=False, error="no complete request in 0.05 s")]
+
+
+async def test_stalled_clients_hold_up_others_only_for_a_while(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "PATIENCE", 0.1)
+    stalled = [await trio.open_unix_socket(str(server.path)) for _ in range(2 * MAX_CLIENTS)]
+    assert (await server.ask(Reload())).ok
+    for stream in stalled:
+        await stream.aclose()
+
+
+async def test_a_client_that_does_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "SEND_PATIENCE", 0.05)
+    async with await trio.open_unix_socket(str(server.path)) as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(encode(GetStatus()) * 100_000)
+    assert (await server.ask(Reload())).ok
+
+
+async def test_clients_that_vanish(server: Server) -> None:
+    for _ in range(3 * MAX_CLIENTS):
+        stream = await trio.open_unix_socket(str(server.path))
+        await stream.send_all(encode(GetStatus()))
+        await stream.aclose()
+    assert (await server.ask(Reload())).ok
+
+
+async def test_the_answer_to_stop_survives_the_stop(tmp_path: Path) -> None:
+    class Stopping(FakeCommands):
+        async def stop(self, *, quick: bool) -> None:
+            await super().stop(quick=quick)
+            master.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        master = await nursery.start(_nursery)
+        server = Server(master, tmp_path / "c.sock")
+        server.commands = Stopping()
+        await server.start()
+        assert await server.talk(encode(Stop())) == [Reply(ok=True)]
+    assert not server.path.exists()
+
+
+async def _nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery that can be cancelled on its own."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()
+
+
+async def test_its_socket_goes_with_it_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "c.sock"
+    for replaced in (False, True):
+        async with trio.open_nursery() as nursery:
+            await Server(nursery, path).start()
+            if replaced:
+                path.unlink()
+                path.write_text("another's")
+            nursery.cancel_scope.cancel()
+        assert path.exists() is replaced
+
+
+async def test_no_control(nursery: trio.Nursery) -> None:
+    assert await nursery.start(serve_control, FakeCommands(), Settings(no_control=True)) is None
+
+
+async def test_where_none_can_be_made_the_server_runs_on(
+    nursery: trio.Nursery,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/dev/null")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    name = f"taken-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(f"\0balancer/{os.geteuid()}/{name}")
+        taken.listen()
+        with caplog.at_level(logging.WARNING):
+            assert await nursery.start(serve_control, FakeCommands(), Settings(name=name)) is None
+    message = caplog.records[-1].getMessage()
+    assert message.startswith("no control socket, balancer status won't work: ")
+    assert message.endswith(
+        f"@balancer/{os.geteuid()}/{name}: another server has this control socket"
+    )
+
+
+async def test_a_named_path_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+    settings = Settings(control=str(tmp_path / "none" / "c.sock"))
+    with pytest.raises(RunError, match=r"^--control .*: No such file or directory$"):
+        await serve_control(FakeCommands(), settings)
+
+
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect(chr(0) + sys.argv[1])
+    s.settimeout(5)
+    try:
+        s.sendall(b'{"do":"reload"}\\n')
+        print(s.recv(100))
+    except ConnectionError:
+        print(b"")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+async def test_a_stranger_is_not_heard(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/dev/null")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    commands = FakeCommands()
+    settings = Settings(name=f"stranger-{os.getpid()}")
+    address = await nursery.start(serve_control, commands, settings)
+    command = [sys.executable, "-IS", "-c", STRANGER, address[1:]]
+    done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.DEVNULL)
+    assert done.stdout == b"b''\n"
+    assert commands.calls == []
+
+
+async def test_a_bug_in_a_command_reaches_the_supervisor(tmp_path: Path) -> None:
+    class Broken(FakeCommands):
+        def status(self) -> Status:
+            raise ZeroDivisionError
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            server = Server(nursery, tmp_path / "c.sock")
+            server.commands = Broken()
+            await server.start()
+            with pytest.raises(BalancerError):
+                await server.ask(GetStatus())
