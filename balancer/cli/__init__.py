@@ -73,16 +73,25 @@ class Balancer(click.Group):
     def _run(self, args: Sequence[str] | None, extra: dict[str, object]) -> int:
         try:
             code = super().main(args, **extra)  # type: ignore[call-overload]  # passed through
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message())
-            return ExitCode.USAGE
         except click.ClickException as error:
             return _complain(error.format_message(), ExitCode.USAGE)
         except BalancerError as error:
             return _complain(str(error), error.exit_code)
+        except ExceptionGroup as group:
+            # out of the master's nurseries
+            ours, others = group.split(BalancerError)
+            if ours is None or others is not None:
+                raise
+            first = _first(ours)
+            return _complain(str(first), first.exit_code)
         except click.Abort:
             return INTERRUPTED
         return int(code or ExitCode.OK)
+
+
+def _first(group: ExceptionGroup[BalancerError]) -> BalancerError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
 def _complain(message: str, code: int) -> int:
@@ -90,7 +99,15 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-@click.group(cls=Balancer, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Balancer,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="balancer %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Node's cluster module for Python: one fair master in front of worker processes."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(ExitCode.USAGE)

@@ -340,7 +340,7 @@ def _visible_folders(env: Mapping[str, str], uid: int) -> Iterator[Path]:
     yield from _folders(env, uid)
     if uid == 0:
         yield from Path("/run/user").glob("*/balancer")
-        yield from temporary.glob("balancer-*")
+        yield from (one for one in temporary.glob("balancer-*") if one.name[9:].isdecimal())
     else:
         # where the runtime folder is when a unit file or cron forgot to say so
         yield Path(f"/run/user/{uid}/balancer")

@@ -127,9 +127,6 @@ def test_file_environment_and_flag(
          "APP main:app: this version serves native:module:attr, or the demo when no APP is given"),
         (["-c", "b.py"], "-c b.py: only .toml files can be read in this version"),
         (["-c", "none.toml"], "-c none.toml: No such file or directory"),
-        (["--worker", "3"], "No such option '--worker'. Did you mean '--workers'?"),
-        (["native:a:b", "native:c:d"], "Got unexpected extra argument (native:c:d)"),
-        (["-w"], "Option '-w' requires an argument."),
     ],
 )  # fmt: skip
 def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
@@ -137,6 +134,23 @@ def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"balancer: error: {problem}\n"
     assert master.settings == []
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--worker", "3"], ["--worker", "Did you mean", "--workers"]),
+        (["native:a:b", "native:c:d"], ["unexpected extra argument", "native:c:d"]),
+        (["-w"], ["'-w' requires an argument"]),
+    ],
+)
+def test_flags_that_click_refuses(master: FakeMaster, args: list[str], words: list[str]) -> None:
+    """The sentences are click's, and differ between its versions."""
+    result = invoke("serve", *args)
+    assert (result.exit_code, result.stdout, master.settings) == (2, "", [])
+    assert result.stderr.startswith("balancer: error: ")
+    assert result.stderr.count("\n") == 1
+    assert all(word in result.stderr for word in words)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +168,23 @@ def test_errors_of_the_master(master: FakeMaster, error: Exception, code: int) -
     master.result = fail
     result = invoke("serve")
     assert (result.exit_code, result.stderr) == (code, f"balancer: error: {error}\n")
+
+
+def test_an_error_out_of_nurseries(master: FakeMaster) -> None:
+    def fail() -> int:
+        raise ExceptionGroup("outer", [ExceptionGroup("inner", [BootError("no worker")])])
+
+    master.result = fail
+    result = invoke("serve")
+    assert (result.exit_code, result.stderr) == (3, "balancer: error: no worker\n")
+
+
+def test_a_bug_beside_an_error_is_shown(master: FakeMaster) -> None:
+    def fail() -> int:
+        raise ExceptionGroup("both", [BootError("no worker"), KeyError("bug")])
+
+    master.result = fail
+    assert isinstance(invoke("serve").exception, ExceptionGroup)
 
 
 def test_the_masters_code_is_ours(master: FakeMaster) -> None:
@@ -179,7 +210,6 @@ def test_a_bug_is_no_user_error(master: FakeMaster) -> None:
     [
         (["--version"], 0, f"balancer {__version__}\n"),
         (["statu"], 2, "balancer: error: No such command 'statu'. Did you mean 'status'?\n"),
-        (["x"], 2, "balancer: error: No such command 'x'.\n"),
     ],
 )
 def test_the_group(args: list[str], code: int, output: str) -> None:

@@ -253,6 +253,15 @@ def test_several_servers_are_all_found(home: Home, opened: contextlib.ExitStack)
     assert [one.name for one in found(home)] == ["a", "b", "c"]
 
 
+@pytest.mark.skipif(UID != 0, reason="root alone looks at other users' folders")
+def test_root_sees_other_users_servers(home: Home, opened: contextlib.ExitStack) -> None:
+    for name, seen in [("balancer-12345", True), ("balancer-test", False)]:
+        folder = home.temporary / name
+        folder.mkdir(0o700)
+        control = serve(opened, Settings(control=str(folder / "c.sock")))
+        assert (control.address in found(home)) is seen
+
+
 OTHER_USER = """
 import os, socket, sys
 os.setuid(65534)
