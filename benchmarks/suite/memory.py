@@ -1,7 +1,8 @@
 """Memory of a server by role, as PSS: after a first thousand requests, nothing under way.
 
 A worker that never ran its code has not yet copied the pages it will copy, so a server fresh from
-the fork looks better than it is; therefore the warm-up.
+the fork looks better than it is; therefore the warm-up. Pages of files that unrelated processes
+map too (a Python that happens to run beside) count for less: measure on an otherwise idle machine.
 """
 
 from __future__ import annotations

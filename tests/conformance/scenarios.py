@@ -116,7 +116,7 @@ def s9a_drained(server: Server) -> tuple[Sequence, Response, set[int]]:
 
     Returns the sequence of the survivors (a replacement's answers would be left out), the answer to
     the request that was under way, and the ids that answered but should not: the drained worker's.
-    Node's worker exits when its last connection has ended; balancer's may stay, idle, to be resumed.
+    Node's worker exits when its last connection has ended; balancer's may stay, idle.
     """
     labels = Labels()
     labels.learn(server, server.port)
