@@ -108,6 +108,7 @@ class Dispatcher:
         self._by_worker: dict[int, _Link] = {}
         self._overdue: set[int] = set()  # workers held as overdue
         self._paused_until = NEVER  # NEVER: not paused for want of descriptors
+        self._nap = EXHAUSTED_PAUSE if recall is None else min(recall, EXHAUSTED_PAUSE)
         self._parked = True
         self._unpark = trio.Event()
         self._settled: trio.Event | None = None  # somebody waits for it
@@ -116,8 +117,8 @@ class Dispatcher:
     # -- what the supervisor says -------------------------------------------------------------
 
     def watch(self, listener: Listener) -> None:
-        """Accept from a listener whenever its lane is accepting."""
-        self._doors[listener.fileno()] = _Door(listener)
+        """Accept from a listener whenever its lane is accepting; idempotent."""
+        self._doors.setdefault(listener.fileno(), _Door(listener))
         self._adjust_doors()
 
     def unwatch(self, listener: Listener) -> None:
@@ -244,7 +245,9 @@ class Dispatcher:
                 self._parked = True
                 await self._unpark.wait()
                 continue
-            await trio.sleep(max(0.0, deadline - time.monotonic()))
+            # What is sent meanwhile may be due sooner than what is waited for (a cool-down takes up
+            # to 5 s), but never sooner than this.
+            await trio.sleep(min(self._nap, max(0.0, deadline - time.monotonic())))
             self._tick(time.monotonic())
 
     def _deadline(self) -> float:
