@@ -74,7 +74,7 @@ class Liveness:
         verdicts = []
         for worker, counter in counters.items():
             pulse = self._pulses[worker] = old.get(worker) or _Pulse(counter)
-            if (verdict := self._judge(pulse, counter, late=late)) is not None:
+            if worker in old and (verdict := self._judge(pulse, counter, late=late)) is not None:
                 verdicts.append((worker, verdict))
         return verdicts
 
@@ -91,7 +91,7 @@ class Liveness:
             return Verdict.BEAT if was_silent else None
         if late:
             # A silent worker stays out until it beats, but its clock to the kill starts again.
-            pulse.missed = min(pulse.missed, self._silent)
+            pulse.missed = self._silent if pulse.missed >= self._silent else 0
             return None
         pulse.missed += 1
         if pulse.missed == self._silent:
