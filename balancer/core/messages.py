@@ -196,6 +196,8 @@ ForkServerMessage = Warm | PreloadFailed | Spawned | SpawnFailed | Exited
 
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()
+# what msgspec raises for bad UTF-8 and for nesting without end is no MsgspecError
+_GARBAGE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode_packet(message: _Message) -> bytes:
@@ -219,7 +221,7 @@ class PacketDecoder(Generic[_T]):
     def __call__(self, packet: bytes) -> _T:
         try:
             return self._decode(packet)
-        except msgspec.MsgspecError as error:
+        except _GARBAGE as error:
             raise ProtocolError(str(error)) from error
 
 
