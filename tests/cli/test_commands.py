@@ -235,20 +235,25 @@ def test_a_wedged_server(home: Path) -> None:
             )
 
 
-def test_a_real_server_stopped_and_continued(home: Path) -> None:
-    path = str(home / "real.sock")
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.server", path], stdout=subprocess.PIPE, text=True
-    ) as server:
+@pytest.fixture
+def real_server(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A control server in a process of its own."""
+    command = [sys.executable, "-m", "tests.cli.server", str(home / "real.sock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
-        assert invoke("status").exit_code == 0
-        server.send_signal(signal.SIGSTOP)
-        assert invoke("status", "--timeout", "0.1").exit_code == 4
-        server.send_signal(signal.SIGCONT)
-        assert invoke("drain", "2").stderr == "balancer: error: drain 2: no such worker\n"
-        assert invoke("stop").output == "stopping\n"
-        assert server.wait(10) == 0
+        yield server
+        server.kill()
+
+
+def test_a_real_server_stopped_and_continued(real_server: subprocess.Popen[str]) -> None:
+    assert invoke("status").exit_code == 0
+    real_server.send_signal(signal.SIGSTOP)
+    assert invoke("status", "--timeout", "0.1").exit_code == 4
+    real_server.send_signal(signal.SIGCONT)
+    assert invoke("drain", "2").stderr == "balancer: error: drain 2: no such worker\n"
+    assert invoke("stop").output == "stopping\n"
+    assert real_server.wait(10) == 0
     assert find_servers(dict(os.environ), os.geteuid()) == []
     assert invoke("status").exit_code == 3
 
