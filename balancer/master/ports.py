@@ -36,6 +36,7 @@ class Ports:
             reuseport=settings.policy == "reuseport",
         )
         self._shards: dict[int, list[Listener]] = {}  # by slot
+        self._leaving: list[Listener] = []  # shards of slots that are gone, but not their workers
 
     @property
     def addresses(self) -> list[str]:
@@ -78,22 +79,34 @@ class Ports:
         for shard in self._shards.get(slot, []):
             dispatcher.watch(shard)
 
-    def retire_slot(self, slot: int, dispatcher: Dispatcher) -> None:
-        """A slot is gone: what waits on its shards goes to others."""
-        for shard in self._shards.pop(slot, []):
-            _finish(shard, dispatcher)
+    def retire_slot(self, slot: int, dispatcher: Dispatcher) -> list[Listener]:
+        """A slot is gone: the master stands in on its shards until they are ``finish``ed."""
+        shards = self._shards.pop(slot, [])
+        for shard in shards:
+            dispatcher.watch(shard)
+        self._leaving += shards
+        return shards
+
+    def finish(self, shards: list[Listener], dispatcher: Dispatcher) -> None:
+        """Nobody else accepts from these any more: what waits on them goes to others."""
+        for shard in shards:
+            if shard in self._leaving:
+                self._leaving.remove(shard)
+                _finish(shard, dispatcher)
 
     def close(self, dispatcher: Dispatcher) -> None:
         """Accept what has come by now, then listen no more."""
         for slot in list(self._shards):
             self.retire_slot(slot, dispatcher)
+        self.finish(list(self._leaving), dispatcher)
         for lane in self._lanes:
             if lane.fileno() >= 0:
                 _finish(lane, dispatcher)
 
     def close_at_once(self) -> None:
         """Listen no more, whoever waits."""
-        for listener in [*self._lanes, *(s for shards in self._shards.values() for s in shards)]:
+        shards = [shard for shards in self._shards.values() for shard in shards]
+        for listener in [*self._lanes, *shards, *self._leaving]:
             listener.close()
 
 

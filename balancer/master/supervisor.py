@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
+    from balancer.net.listener import Listener
     from balancer.net.slots import SlotTable
     from balancer.settings import Settings
 
@@ -83,6 +84,7 @@ class Supervisor:
         slot = Slot(len(self.slots) + 1)
         self.slots.append(slot)
         self._ports.add_slot(slot.number)
+        self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
         slot.current = self._start_worker(slot)
 
     def retire_slot(self) -> None:
@@ -90,10 +92,17 @@ class Supervisor:
         slot = self.slots.pop()
         slot.retired = True
         slot.backoff.cancel()
-        for worker in (slot.current, slot.successor):
-            if worker is not None:
-                self.drain(worker, self._settings.graceful_timeout)
-        self._ports.retire_slot(slot.number, self._dispatcher)
+        workers = [worker for worker in (slot.current, slot.successor) if worker is not None]
+        for worker in workers:
+            self.drain(worker, self._settings.graceful_timeout)
+        shards = self._ports.retire_slot(slot.number, self._dispatcher)
+        self._nursery.start_soon(self._finish_slot, shards, workers)
+
+    async def _finish_slot(self, shards: list[Listener], workers: list[WorkerHandle]) -> None:
+        """Close a slot's shards when its workers have: the last to close cuts who waits there."""
+        for worker in workers:
+            await worker.dead.wait()
+        self._ports.finish(shards, self._dispatcher)
 
     async def replace(self, slot: Slot) -> bool:
         """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
@@ -115,6 +124,8 @@ class Supervisor:
         if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
             return
         self._dispatcher.close(worker.id)
+        if any(slot.current is worker for slot in self.slots):
+            self._ports.slot_down(worker.slot, self._dispatcher)
         if booting:
             self._nursery.start_soon(self._end, worker, 0.0)
         else:
@@ -238,8 +249,8 @@ class Supervisor:
             return
         logger.info("%s is leaving: %s", worker, wish.reason)
         if not wish.replace_first:
-            slot.current = None
             self.drain(worker, self._settings.graceful_timeout)
+            slot.current = None
             slot.restarts += 1
             if slot.successor is None:
                 slot.current = self._start_worker(slot)

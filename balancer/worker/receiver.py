@@ -119,26 +119,34 @@ class KernelAcceptor:
         with self._sock, select.epoll() as waiter:
             # Several workers wait on one listener: the kernel should wake one, not all.
             waiter.register(self._sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            while True:
-                if not self._admission.open:
-                    self._room = trio.Event()
-                    await self._room.wait()
-                await trio.lowlevel.wait_readable(waiter.fileno())
-                if waiter.poll(0):
-                    await self._accept()
+            try:
+                while True:
+                    if not self._admission.open:
+                        self._room = trio.Event()
+                        await self._room.wait()
+                    await trio.lowlevel.wait_readable(waiter.fileno())
+                    if waiter.poll(0):
+                        await self._accept()
+            finally:
+                # When the server stops, the last to close a listener cuts who waits on it.
+                self._take(self._admission.limit)
 
     def room(self) -> None:
         """A connection has ended."""
         self._room.set()
 
     async def _accept(self) -> None:
+        exhausted = self._take(self._batch)
+        if exhausted is not None:
+            logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
+            await trio.sleep(0.1)
+
+    def _take(self, most: int) -> OSError | None:
         admission = self._admission
         room = admission.limit - admission.active
-        fds, exhausted = accept_batch(self._sock, min(self._batch, room))
+        fds, exhausted = accept_batch(self._sock, min(most, room))
         for fd in fds:
             admission.active += 1
             self._slot.opened()
             self._serve(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, fd))
-        if exhausted is not None:
-            logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
-            await trio.sleep(0.1)
+        return exhausted
