@@ -65,6 +65,7 @@ class Operations:
         self._nursery = nursery
         self._again = False
         self._started_at = trio.current_time()
+        self._patience = trio.CancelScope()  # of a graceful stop, which a second request ends
         self.phase = Phase.STARTING
         self.stopped = trio.Event()
 
@@ -118,6 +119,8 @@ class Operations:
         """Begin to stop; when stopping already, kill."""
         if self.phase is Phase.STOPPING:
             logger.warning("asked to stop again: killing %d worker(s)", len(self._workers()))
+            self._supervisor.stopping = True
+            self._patience.cancel()
             for worker in self._workers():
                 worker.signal(signal.SIGKILL)
             return
@@ -177,13 +180,15 @@ class Operations:
 
     async def _stop(self, quick: bool) -> None:
         settings = self._settings
-        if settings.drain_delay and not quick:
-            await trio.sleep(settings.drain_delay)
-        deadline = trio.current_time() + (0.0 if quick else settings.graceful_timeout)
-        self._ports.close(self._dispatcher)
+        deadline = trio.current_time()
         if not quick:
-            with trio.move_on_at(deadline - settings.graceful_timeout / 2):
-                await self._dispatcher.settled()
+            deadline += settings.drain_delay + settings.graceful_timeout
+            with self._patience:
+                await trio.sleep(settings.drain_delay)
+                self._ports.close(self._dispatcher)
+                with trio.move_on_after(settings.graceful_timeout / 2):
+                    await self._dispatcher.settled()
+        self._ports.close(self._dispatcher)
         self._supervisor.stopping = True
         for worker in self._workers():
             if quick:
