@@ -39,6 +39,7 @@ class _Server:
     def __init__(self, link: ForkServer) -> None:
         self.link = link
         self.workers: dict[int, WorkerHandle] = {}  # neither reaped nor lost
+        self.guards: set[int] = set()  # workers of dead fork servers, by id
         self.retired = False
         self.warm = trio.Event()  # or failed, or dead
         self.failure: str | None = None
@@ -83,7 +84,10 @@ class Spawner:
             AppError, BootError: it isn't warm within ``seconds``, or can't preload the app.
         """
         async with self._starting:
-            server = await self._start()
+            try:
+                server = await self._start()
+            except OSError as error:
+                raise BootError(f"no fork server can be started: {error.strerror}") from error
             with trio.move_on_after(seconds):
                 await server.warm.wait()
             if server.failure is None and server.warm.is_set() and server.link.alive:
@@ -121,8 +125,14 @@ class Spawner:
         server = _Server(await ForkServer.start(self._configure))
         self._servers.append(server)
         self._nursery.start_soon(self._listen, server)
-        await server.link.guard([worker.pidfd for worker in self._orphans.values()])
+        await self._guard(server)
         return server
+
+    async def _guard(self, server: _Server) -> None:
+        """Give a fork server the orphans that it doesn't know yet."""
+        orphans = [each for each in self._orphans.values() if each.id not in server.guards]
+        server.guards.update(each.id for each in orphans)
+        await server.link.guard([each.pidfd for each in orphans])
 
     async def _listen(self, server: _Server) -> None:
         async for message, fds in server.link.messages():
@@ -130,13 +140,12 @@ class Spawner:
             if server.retired:
                 self._dismiss(server)
         server.warm.set()
-        if server in self._servers and not self._closing and not server.retired:
+        if server in self._servers:
             self._servers.remove(server)
+        if not self._closing and (server.workers or not server.retired):
             with trio.move_on_after(1):
                 await server.link.wait()
             await self._died(server)
-        elif server in self._servers and server.retired:
-            self._servers.remove(server)
         await server.link.wait()
         server.link.close()
 
@@ -167,7 +176,14 @@ class Spawner:
         for worker in list(server.workers.values()):
             self._lost(server, worker)
         if self._orphans:
-            await self._current()
+            try:
+                await self._guard(await self._current())
+            except OSError as error:
+                logger.error(
+                    "no fork server can be started (%s): a worker that hangs would outlive the "
+                    "master until there is one",
+                    error.strerror,
+                )
 
     def _lost(self, server: _Server, worker: WorkerHandle) -> None:
         """Nobody will tell what became of a worker of this fork server."""
@@ -176,7 +192,8 @@ class Spawner:
             worker.fork_failed()
         else:
             worker.reaped.set()
-            self._orphans[worker.id] = worker
+            if worker.pidfd >= 0:  # not buried yet
+                self._orphans[worker.id] = worker
 
     def forget(self, worker: WorkerHandle) -> None:
         """A worker is dead: nobody has to guard it."""
