@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, final
 
 __all__ = ["Http1Config", "NullStats", "Stats"]
@@ -37,6 +37,12 @@ class Http1Config:
     """How much of it, and the largest unread rest of a body that is discarded to keep alive."""
     drain_idle: float = 1.0
     """How long an idle connection may still bring a request once the server drains."""
+    harmless: int = field(init=False, repr=False, compare=False)
+    """A head of this size breaks no limit, whatever is in it: a field takes four bytes."""
+
+    def __post_init__(self) -> None:
+        harmless = min(self.max_request_line, self.max_head, 4 * self.max_fields)
+        object.__setattr__(self, "harmless", harmless)  # frozen, but for its own beginning
 
 
 class Stats(Protocol):

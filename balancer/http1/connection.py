@@ -102,7 +102,7 @@ class Connection:
         "bytes_out",
         "deadline",
         "idle",
-        "requests",
+        "requests_left",
         "send_deadline",
         "shared",
         "transport",
@@ -112,7 +112,8 @@ class Connection:
         self.transport = transport
         self.shared = shared
         self.buffer = b""
-        self.requests = 0
+        self.requests_left = shared.config.keep_alive_requests
+        """How many more requests this connection may bring."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.idle = False
@@ -158,7 +159,7 @@ class Connection:
             began = perf_counter()
             self.deadline = math.inf
             self.buffer = self.buffer[head.size :]
-            self.requests += 1
+            self.requests_left -= 1
             exchange = Exchange(self, head)
             try:
                 await handler(exchange)
@@ -310,7 +311,7 @@ class Connection:
             begun = not only_blank_lines(self.buffer)
             if begun and self.deadline == math.inf:
                 self.deadline = shared.now + shared.config.header_timeout
-            elif not begun and self.requests:
+            elif not begun and self.requests_left < shared.config.keep_alive_requests:
                 return await self._head_after_blank_lines()
             scanned = len(self.buffer)
             try:

@@ -16,8 +16,8 @@ import trio
 from balancer.http1.bodies import BodyReader, ChunkedReader, LengthReader
 from balancer.http1.errors import ClientGone, MisuseError
 from balancer.http1.responses import (
+    BODILESS,
     ResponseHead,
-    body_allowed,
     read_fields,
     render_fields,
     render_trailers,
@@ -357,16 +357,23 @@ class Exchange:
         if not 200 <= status <= 999:
             raise MisuseError(f"{status} is no status of a response")
         head = read_fields(fields)
-        shared = self._connection.shared
+        connection = self._connection
+        shared = connection.shared
         request = self._head
-        self._has_body = has_body = request.method != "HEAD" and body_allowed(status)
-        length = self._left = self._length(head, status, body)
-        self._chunked = chunked = length is None and has_body and request.http_version == "1.1"
-        persist = (
+        has_body = status not in BODILESS and request.method != "HEAD"
+        self._has_body = has_body
+        if body is not None and has_body and head.length is None:
+            length: int | None = len(body)
+        else:
+            length = self._length(head, status, body)
+        chunked = length is None and has_body and request.http_version == "1.1"
+        self._left = length
+        self._chunked = chunked
+        self.persist = persist = (
             request.keep_alive
             and not head.close
             and not shared.draining
-            and self._connection.requests < shared.config.keep_alive_requests
+            and connection.requests_left > 0
             and (length is not None or chunked or not has_body)
             and (self._body is None or self._body_will_be_read(body is not None))
         )
@@ -383,13 +390,12 @@ class Exchange:
         else:
             end = b"Connection: keep-alive\r\n\r\n"
         prefix = status_line(status) if head.dated else shared.prefix(status)
-        self.persist = persist
         self.status = status
         return b"%b%b%b%b" % (prefix, head.lines, framing, end)
 
     def _length(self, head: ResponseHead, status: int, body: bytes | None) -> int | None:
         """The Content-Length to send, if any (RFC 9110 8.6)."""
-        if body and not body_allowed(status):
+        if body and status in BODILESS:
             raise MisuseError(f"a {status} has no body")
         if status == 204:
             return None

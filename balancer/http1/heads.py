@@ -37,20 +37,22 @@ HOST = (
 # Names that decide framing or fate: a line with one of them must match its own alternative below.
 DECISIVE = rb"(?i:host|connection|content-length|transfer-encoding|upgrade|expect):"
 
-# (?(host)(?!)) fails when the group has matched before: each of the three at most once.  Possessive
-# quantifiers keep a head that does not match from being tried in exponentially many ways; the
-# groups stay outside of them (a possessive loop over a group crashes Python 3.11.0 to 3.11.2).
+# (?(4)(?!)) fails when group 4 has matched before: each of the three names at most once; Host at
+# least once.  No field matches an empty line, so a match ends with the first one.  No two of the
+# alternatives match the same field, and possessive quantifiers leave no choice within one: else a
+# head that does not match would be tried in exponentially many ways.  The groups stay outside of
+# them: a possessive loop over a group crashes Python 3.11.0 to 3.11.2.
 FAST = re.compile(
     rb"(?!CONNECT )(" + TOKEN + rb"++) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.([01])\r\n"
     rb"(?:[!#$%&'*+\-.^_`|~0-9ABDFGI-SV-Zabdfgi-sv-z]" + TOKEN + rb"*+:" + VALUE + rb"*+\r\n"
     rb"|(?(4)(?!))(?i:host):[ \t]*+("
     rb"(?:[A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
     rb")[ \t]*+\r\n"
-    rb"|(?!" + DECISIVE + rb")" + TOKEN + rb"++:" + VALUE + rb"*+\r\n"
+    rb"|(?=[CHTUEchtue])(?!" + DECISIVE + rb")" + TOKEN + rb"++:" + VALUE + rb"*+\r\n"
     rb"|(?(5)(?!))(?i:connection):[ \t]*+((?i:keep-alive|close))[ \t]*+\r\n"
     rb"|(?(6)(?!))(?i:content-length):[ \t]*+([0-9]{1,18})[ \t]*+\r\n"
-    rb")*\r\n"
-).fullmatch  # fmt: skip
+    rb")*(?(4)|(?!))\r\n"
+).match  # fmt: skip
 FIELD = re.compile(rb"(" + TOKEN + rb"+):[ \t]*(" + VALUE + rb"*)").fullmatch
 REQUEST_LINE = re.compile(
     rb"(" + TOKEN + rb"+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
@@ -61,7 +63,6 @@ FIRST_BYTE = re.compile(TOKEN).match
 BARE_LF = re.compile(rb"(?<!\r)\n").search
 LENGTH = re.compile(rb"[0-9]+").fullmatch
 
-CR = 13
 BLANK_LINE = b"\r\n\r\n"
 MAX_LENGTH = 10**18 - 1
 """Content-Length is compared and counted as a signed 64-bit number by everybody behind us."""
@@ -146,18 +147,16 @@ def parse_head(buffer: bytes, limits: Http1Config, scanned: int = 0) -> Head | N
     Raises:
         RequestError: with the status of the answer (400, 414, 417, 431, 501, 505).
     """
-    start = 0 if buffer[0] != CR else _skip_blank_lines(buffer)
-    end = buffer.find(BLANK_LINE, max(start, scanned - 3)) + 4
-    if (
-        end < 4
-        or end - start > limits.max_head
-        or buffer.find(b"\r\n", start) - start > limits.max_request_line
-        or buffer.count(b"\r\n", start, end) - 2 > limits.max_fields
-    ):
-        return _wait_or_refuse(buffer, limits, start, end, scanned)
-    match = FAST(buffer, start, end)
-    if match is None or match[4] is None:
-        return strict_head(buffer[start:end], end)
+    match = None if scanned else FAST(buffer)
+    if match is None:
+        return _parse_carefully(buffer, limits, scanned)
+    end = match.end()
+    if end > limits.harmless and not _within(limits, buffer, 0, end):
+        return _parse_carefully(buffer, limits, scanned)
+    return _accept(match, end)
+
+
+def _accept(match: re.Match[bytes], end: int) -> Head:
     method, target, minor, _, connection, length = match.groups()
     if minor == b"1":
         keep_alive = connection is None or len(connection) != 5  # "close", in any case
@@ -172,6 +171,26 @@ def parse_head(buffer: bytes, limits: Http1Config, scanned: int = 0) -> Head | N
         end,
         match,
     )
+
+
+def _within(limits: Http1Config, buffer: bytes, start: int, end: int) -> bool:
+    return (
+        end - start <= limits.max_head
+        and buffer.find(b"\r\n", start) - start <= limits.max_request_line
+        and buffer.count(b"\r\n", start, end) - 2 <= limits.max_fields
+    )
+
+
+def _parse_carefully(buffer: bytes, limits: Http1Config, scanned: int) -> Head | None:
+    """A head that is not common, or came in pieces, or breaks a rule."""
+    start = _skip_blank_lines(buffer)
+    end = buffer.find(BLANK_LINE, max(start, scanned - 3)) + 4
+    if end < 4 or not _within(limits, buffer, start, end):
+        return _wait_or_refuse(buffer, limits, start, end, scanned)
+    match = FAST(buffer, start)
+    if match is not None:
+        return _accept(match, end)
+    return strict_head(buffer[start:end], end)
 
 
 def only_blank_lines(buffer: bytes) -> bool:

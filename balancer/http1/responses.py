@@ -17,9 +17,9 @@ from typing import Final, final
 from balancer.http1.errors import MisuseError
 
 __all__ = [
+    "BODILESS",
     "Fields",
     "ResponseHead",
-    "body_allowed",
     "read_fields",
     "render_fields",
     "render_trailers",
@@ -64,9 +64,8 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-def body_allowed(status: int) -> bool:
-    """Whether a response with this status may have a body at all (RFC 9112 6.3)."""
-    return status != 204 and status != 304
+BODILESS = frozenset({204, 304})
+"""The statuses without a body, whatever the method (RFC 9112 6.3)."""
 
 
 def _field(name: bytes, value: bytes) -> tuple[int, bytes]:

@@ -6,7 +6,10 @@ import math
 import time
 from typing import TYPE_CHECKING, final
 
+import trio
+
 from balancer.http1.connection import Connection, Shared
+from balancer.http1.poller import PolledTransport, Poller
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ class Http1Server:
         self._shared.set_date(time.time())
         self._connections: set[Connection] = set()
         self._last_tick: float | None = None
+        self._poller: Poller | None = None
 
     @property
     def connections(self) -> int:
@@ -44,7 +48,14 @@ class Http1Server:
         Never raises for what a peer did.  An exception of the handler is logged with its traceback
         and becomes a 500, or an aborted connection when the response has begun.
         """
-        await self.serve_transport(SocketTransport(sock))
+        if self._poller is None:
+            if not Poller.available():
+                await self.serve_transport(SocketTransport(sock))
+                return
+            # a system task, because it serves connections of tasks that know nothing of each other
+            self._poller = Poller()
+            trio.lowlevel.spawn_system_task(self._poller.run)
+        await self.serve_transport(PolledTransport(sock, self._poller))
 
     async def serve_transport(self, transport: Transport) -> None:
         """As ``serve``, over anything that carries bytes; owns and closes the transport."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -101,9 +101,11 @@ async def send_all(transport: Transport, data: bytes) -> None:
         data = data[sent:]
 
 
-@final
 class SocketTransport:
-    """A stream socket.  O_NONBLOCK is never touched: it belongs to every copy of the socket."""
+    """A stream socket with trio's waits.
+
+    O_NONBLOCK is never touched: it belongs to every copy of the socket.
+    """
 
     __slots__ = ("_fd", "_sock")
 

@@ -96,6 +96,24 @@ async def test_the_last_of_many_responses_says_so(piece: int) -> None:
     assert await answer_to(hi, GET * 3, piece=piece, config=config) == OK + OK_CLOSE
 
 
+async def test_who_decided_to_close_waits_for_the_other() -> None:
+    async with conversation(hi) as talk:
+        talk.say(CLOSE)  # the client promised to send no more
+        await talk.hear()
+        assert talk.state() == "closed"
+        assert talk.transport.half_closed
+    async with conversation(hi, config=Http1Config(keep_alive_requests=1)) as talk:
+        talk.say(GET)
+        assert await talk.hear() == OK_CLOSE
+        assert talk.state() == "half-closed"
+        talk.transport.feed_eof()
+        await talk.over.wait()
+    async with conversation(hi) as talk:
+        talk.say(CLOSE + b"x")  # a promise broken
+        assert await talk.hear() == OK_CLOSE
+        assert talk.state() == "half-closed"
+
+
 @cut
 async def test_http_1_0(piece: int) -> None:
     plain = b"GET / HTTP/1.0\r\n\r\n"
@@ -519,6 +537,7 @@ async def test_a_cancelled_write_never_lets_more_follow(
         await exchange.start(200)
         with trio.move_on_after(1):
             await exchange.write(b"x" * 1000)
+        talk.transport.take(None)
         with pytest.raises(ClientGone):
             await exchange.finish()
 
