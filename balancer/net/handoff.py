@@ -32,11 +32,14 @@ from typing import TYPE_CHECKING, NamedTuple, final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Answer", "AnswerKind", "Handoff", "HandoffReceiver", "HandoffSender", "WindowFullError"]
+__all__ = ["AnswerKind", "Handoff", "HandoffReceiver", "HandoffSender", "WindowFullError"]
 
 _DOWN = struct.Struct("=QH")  # number, lane
 _UP = struct.Struct("=BQ")  # kind, number
 _FD = struct.Struct("=i")
+# plain ints: an enum member is looked up and converted at every use
+_SOCKET = int(socket.SOL_SOCKET)
+_RIGHTS = int(socket.SCM_RIGHTS)
 _FD_SPACE = socket.CMSG_SPACE(_FD.size)
 
 _NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
@@ -51,13 +54,6 @@ class AnswerKind(IntEnum):
     NO_FDS = 3
     DRAINING = 4
     ROOM = 5  # of no connection: there is room again after FULL
-
-
-class Answer(NamedTuple):
-    """A worker's answer; the number of ROOM means nothing."""
-
-    kind: int
-    number: int
 
 
 class Handoff(NamedTuple):
@@ -105,9 +101,8 @@ class HandoffSender:
 
         False when the worker is gone; WindowFullError when it is not, but nothing more fits.
         """
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd))
         try:
-            self._sendmsg((_DOWN.pack(number, lane),), (rights,), socket.MSG_NOSIGNAL)
+            self._sendmsg((_DOWN.pack(number, lane),), ((_SOCKET, _RIGHTS, _FD.pack(fd)),))
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise WindowFullError from error
@@ -116,8 +111,11 @@ class HandoffSender:
             raise
         return True
 
-    def answer(self) -> Answer | None:
-        """The worker's next answer; None when there is none now, or never will be."""
+    def answer(self) -> tuple[int, int] | None:
+        """The worker's next answer, an ``AnswerKind`` and the number of the connection.
+
+        None when there is none now, or never will be.  The number of ROOM means nothing.
+        """
         try:
             packet = self._recv(_UP.size)
         except BlockingIOError:
@@ -126,7 +124,7 @@ class HandoffSender:
             # The worker left packets unread.  On SEQPACKET the error comes *before* its last
             # words, which are still there to read.
             return self.answer()
-        return Answer._make(_UP.unpack(packet)) if packet else None
+        return _UP.unpack(packet) if packet else None  # type: ignore[return-value]
 
     def recall(self) -> int | None:
         """Take back the oldest connection that the worker hasn't received: its number."""
@@ -163,9 +161,13 @@ class HandoffReceiver:
 
     def receive(self) -> Handoff | None:
         """The next connection; the caller owns its fd.  BlockingIOError: none now; None: never."""
-        packet, ancillary, _flags, _address = self._recvmsg(
-            _DOWN.size, _FD_SPACE, socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            packet, ancillary, _flags, _address = self._recvmsg(
+                _DOWN.size, _FD_SPACE, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            # The master died and left answers unread: as in HandoffSender.answer, read on.
+            return self.receive()
         if not packet:
             return None
         number, lane = _DOWN.unpack(packet)
