@@ -124,7 +124,7 @@ class HandoffSender:
             # The worker left packets unread.  On SEQPACKET the error comes *before* its last
             # words, which are still there to read.
             return self.answer()
-        return _UP.unpack(packet) if packet else None  # type: ignore[return-value]
+        return _UP.unpack(packet) if packet else None
 
     def recall(self) -> int | None:
         """Take back the oldest connection that the worker hasn't received: its number."""
