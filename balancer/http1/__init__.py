@@ -1,6 +1,6 @@
 """The worker's HTTP/1.1 engine.
 
-``transport`` carries bytes, ``heads`` and ``bodies`` understand them (both pure), ``exchange`` is
+``transport`` carries bytes (``poller`` wakes its readers), ``heads`` and ``bodies`` understand them (both pure), ``exchange`` is
 what a handler sees, ``responses`` renders what it says (pure), ``connection`` is the loop over one
 connection, ``server`` holds the connections of a worker.
 """

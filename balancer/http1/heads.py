@@ -61,7 +61,6 @@ ABSOLUTE = re.compile(rb"(?i:https?)://(" + HOST + rb")(/[^?]*)?(\?.*)?").fullma
 VALID_HOST = re.compile(HOST).fullmatch
 FIRST_BYTE = re.compile(TOKEN).match
 BARE_LF = re.compile(rb"(?<!\r)\n").search
-LENGTH = re.compile(rb"[0-9]+").fullmatch
 
 BLANK_LINE = b"\r\n\r\n"
 MAX_LENGTH = 10**18 - 1
