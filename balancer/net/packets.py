@@ -41,7 +41,9 @@ def recv_packet(sock: socket.socket) -> tuple[bytes, list[int]]:
             MAX_PACKET, socket.CMSG_SPACE(MAX_FDS * _ITEM), socket.MSG_CMSG_CLOEXEC
         )
     except ConnectionResetError:
-        return b"", []
+        # The other end died and left packets unread.  On SEQPACKET the error comes *before* what
+        # it had sent, which is still there to read.
+        return recv_packet(sock)
     fds = array.array("i")
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
