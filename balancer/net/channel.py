@@ -14,7 +14,7 @@ import trio
 from balancer.core.messages import FrameDecoder, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from balancer.core.messages import WorkerMessage, WorkerRequest
 
@@ -56,7 +56,7 @@ class Channel(Generic[_T]):
             self.close()
         return not scope.cancelled_caught
 
-    async def messages(self) -> AsyncIterator[_T]:
+    async def messages(self) -> AsyncGenerator[_T, None]:
         """What the other end says, until it is gone; ProtocolError when that is no message."""
         while True:
             try:
