@@ -1,8 +1,8 @@
 """The worker's HTTP/1.1 engine.
 
-``transport`` carries bytes (``poller`` wakes its readers), ``heads`` and ``bodies`` understand them (both pure), ``exchange`` is
-what a handler sees, ``responses`` renders what it says (pure), ``connection`` is the loop over one
-connection, ``server`` holds the connections of a worker.
+``transport`` carries bytes and ``poller`` wakes its readers; ``heads`` and ``bodies`` understand
+the bytes (both pure); ``exchange`` is what a handler sees, ``responses`` renders what it says
+(pure); ``connection`` is the loop over one connection, ``server`` holds those of a worker.
 """
 
 from balancer.http1.config import Http1Config, NullStats, Stats
