@@ -119,7 +119,7 @@ def scale(number: str, **server: Any) -> int:  # noqa: ANN401 - the options of _
 @click.argument("number", metavar="ID")
 @_server_options
 def drain(number: str, **server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Let one worker finish its connections and replace it."""
+    """Take one worker out of service: no new connections, it finishes what it has and stays."""
     worker_id = _count("drain", number)
     _ask(Drain(worker_id=worker_id), **server)
     click.echo(f"draining worker {worker_id}")

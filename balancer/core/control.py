@@ -52,7 +52,7 @@ class Scale(_Message, frozen=True, tag="scale"):
 
 
 class Drain(_Message, frozen=True, tag="drain"):
-    """Drain one worker, by its id, and replace it."""
+    """Take one worker out of service, by its id: it finishes what it has and stays, idle."""
 
     worker_id: int
 
