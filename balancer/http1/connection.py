@@ -266,11 +266,13 @@ class Connection:
             try:
                 data = await self.receive(HEAD_READ)
             except DeadlinePassed:
-                if shared.draining:
+                data = self._last_read()
+                if data is None and shared.draining:
                     await self._linger()
-                else:
+                elif data is None:
                     await self._refuse(RequestError(408, "no request came in time"))
-                return False
+                if data is None:
+                    return False
             finally:
                 self.idle = False
             if shared.draining:
@@ -290,11 +292,14 @@ class Connection:
         timeout = shared.config.drain_idle if shared.draining else shared.config.keep_alive
         self.deadline = shared.now + timeout
         self.idle = True
+        data: bytes | None
         try:
             data = await self.receive(HEAD_READ)
         except DeadlinePassed:
-            await self._linger()
-            return False
+            data = self._last_read()
+            if data is None:
+                await self._linger()
+                return False
         finally:
             self.idle = False
         if not data:
@@ -303,6 +308,16 @@ class Connection:
         self.buffer = data
         self.deadline = math.inf
         return True
+
+    def _last_read(self) -> bytes | None:
+        """What an idle client said while the end of its time was on the way to us, or None.
+
+        A request that has come must be answered: the client can't tell that it is lost.
+        """
+        data = self.transport.recv_nowait(HEAD_READ)
+        if data is not None:
+            self.bytes_in += len(data)
+        return data
 
     async def _rest_of_head(self) -> Head | None:
         """Read until the head is complete; None: the connection is over."""

@@ -717,6 +717,22 @@ async def test_an_idle_connection_that_brings_nothing_is_closed(
         assert autojump_clock.rate == 0.0
 
 
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_request_that_comes_as_the_time_ends_is_answered(
+    used: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with conversation(hi) as talk:
+        if used:
+            talk.say(GET)
+            assert await talk.hear() == OK
+        await trio.sleep(5)
+        talk.server.drain()
+        talk.server.tick(trio.current_time() + 2)  # the end is on its way to the connection
+        talk.say(GET)
+        assert await talk.hear() == OK_CLOSE
+        assert autojump_clock.rate == 0.0
+
+
 # the client leaves
 
 
