@@ -107,7 +107,8 @@ class SlotWriter:
         """A response has been sent, or given up on."""
         words = self._words
         words[_REQUESTS] += 1
-        words[_CLASS + status // 100] += 1
+        if status:  # 0: given up before there was one
+            words[_CLASS + status // 100] += 1
         words[_BYTES_IN] += bytes_in
         words[_BYTES_OUT] += bytes_out
         words[_LATENCY + min(int(seconds * 1e6).bit_length(), _LAST)] += 1

@@ -103,6 +103,13 @@ def test_a_response_counts_in_its_class(status: int) -> None:
         assert sum(classes) == words[Word.REQUESTS] == 1
 
 
+def test_a_request_without_a_response_counts_once_and_in_no_class() -> None:
+    with table() as made, row(made) as words:
+        SlotWriter(words).request_done(0, 0.0, 0, 0)
+        assert words[Word.REQUESTS] == 1
+        assert not any(words[Word.CLASS_1XX + n] for n in range(5))
+
+
 @pytest.mark.parametrize(
     ("micros", "bucket"),
     [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (10**6, 20), (10**12, 31)],
