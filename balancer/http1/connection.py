@@ -466,11 +466,14 @@ class Connection:
         """The last response was sent, or broke off."""
         if self._broken:
             return
-        promised = not head.keep_alive and exchange.body_read and not self.buffer
-        if promised or exchange.phase is Phase.TUNNEL:
+        if self.nothing_follows(exchange, head) or exchange.phase is Phase.TUNNEL:
             self.transport.send_eof()
         else:
             await self._linger()
+
+    def nothing_follows(self, exchange: Exchange, head: Head) -> bool:
+        """The client promised to send nothing after this request, and we have read all of it."""
+        return not head.keep_alive and exchange.body_read and not self.buffer
 
     async def _linger(self) -> None:
         """Half-close, then discard what the client had sent before it could see that."""

@@ -225,7 +225,10 @@ class Exchange:
             else:
                 data += body
         self.phase = STREAMING
-        sent = connection.transport.send_nowait(data)
+        if not self.persist and connection.nothing_follows(self, self._head):
+            sent = connection.transport.send_last_nowait(data)
+        else:
+            sent = connection.transport.send_nowait(data)
         connection.bytes_out += sent
         if sent != len(data):
             await connection.send(data[sent:])

@@ -79,6 +79,12 @@ class MemoryTransport:
             self._room -= len(taken)
         return len(taken)
 
+    def send_last_nowait(self, data: bytes) -> int:
+        sent = self.send_nowait(data)
+        if sent == len(data):
+            self.send_eof()
+        return sent
+
     async def wait_readable(self) -> None:
         await trio.lowlevel.checkpoint()
         if not (self._inbox or self._ended or self._broken):
