@@ -16,7 +16,7 @@ from balancer.core.messages import (
     Spawn,
     encode_packet,
 )
-from balancer.net.packets import MAX_FDS, packet_pair, recv_packet, send_packet
+from balancer.net.packets import MAX_FDS, NoRoomError, packet_pair, recv_packet, send_packet
 
 if TYPE_CHECKING:
     import socket
@@ -72,7 +72,10 @@ class ForkServer:
             await self._send(encode_packet(Guard()), pidfds[start : start + MAX_FDS])
 
     async def messages(self) -> AsyncIterator[tuple[ForkServerMessage, list[int]]]:
-        """What it says, with fds that the caller owns, until it is gone or closed."""
+        """What it says, with fds that the caller owns, until it is gone or closed.
+
+        The fds are missing when there was no room for them.
+        """
         while self.alive:
             try:
                 packet, fds = recv_packet(self._sock)
@@ -80,6 +83,8 @@ class ForkServer:
                 if not await self._readable():
                     break
                 continue
+            except NoRoomError as error:
+                packet, fds = error.packet, []
             if not packet:
                 break
             yield self._decode(packet), fds

@@ -32,7 +32,7 @@ from balancer.core.messages import (
     encode_packet,
 )
 from balancer.errors import BalancerError, ExitCode
-from balancer.net.packets import recv_packet, send_packet
+from balancer.net.packets import NoRoomError, recv_packet, send_packet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,7 +129,11 @@ class ForkServer:
             send_packet(self._sock, encode_packet(message), fds)
 
     def _serve(self) -> None:
-        packet, fds = recv_packet(self._sock)
+        try:
+            packet, fds = recv_packet(self._sock)
+        except NoRoomError as error:
+            self._refuse(self._decode(error.packet), error)
+            return
         if not packet:
             self._selector.unregister(self._sock)
             self._deadline = time.monotonic() + self._configure.graceful_timeout
@@ -140,6 +144,10 @@ class ForkServer:
         elif isinstance(request, Guard):
             for fd in fds:
                 self._watch(_Child(fd))
+
+    def _refuse(self, request: ForkServerRequest, error: OSError) -> None:
+        if isinstance(request, Spawn):
+            self._tell(SpawnFailed(request.worker, f"the fork server has {error.strerror}"))
 
     def _spawn(self, spawn: Spawn, fds: list[int]) -> None:
         process = self._context.Process(

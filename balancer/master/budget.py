@@ -1,9 +1,10 @@
 """Do the file descriptors suffice for what is configured?
 
-The master needs one for every queued connection, a handful for every worker, and some to spare:
-respawning must never fail for want of them.  A worker needs one for every connection.  The soft
-limit is a default that nobody chose, so it is raised to the hard one (as Go's runtime does); what
-was asked for by name and still doesn't fit is an error, a default is cut to what fits.
+The master needs one for every connection that is queued or in flight, a handful for every worker,
+and some to spare: respawning must never fail for want of them.  A worker needs one for every
+connection.  The soft limit is a default that nobody chose, so it is raised to the hard one (as Go's
+runtime does); what was asked for by name and still doesn't fit is an error, a default is cut to what
+fits.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ def queue_limit(settings: Settings, limit: int) -> int:
     """
     if _chosen(settings, "worker_connections"):
         _check(settings, "worker_connections", settings.worker_connections + SPARE, limit)
-    spare = limit - SPARE - PER_WORKER * settings.workers
+    lanes = len(settings.bind)
+    in_flight = settings.window * settings.workers * lanes
+    spare = limit - SPARE - PER_WORKER * settings.workers - in_flight
+    if spare < SMALLEST and _chosen(settings, "window"):
+        _check(settings, "window", limit - spare + SMALLEST, limit)
     if spare < SMALLEST:
         _check(settings, "workers", limit - spare + SMALLEST, limit)
     if _chosen(settings, "queue"):
         _check(settings, "queue", limit - spare + settings.queue, limit)
-    return min(settings.queue, spare // len(settings.bind))
+    return min(settings.queue, spare // lanes)
 
 
 def _chosen(settings: Settings, name: str) -> bool:

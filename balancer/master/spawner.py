@@ -155,7 +155,7 @@ class Spawner:
         elif isinstance(message, PreloadFailed):
             server.failure = message.text
         elif isinstance(message, Spawned):
-            server.workers[message.worker].fork_succeeded(message.pid, fds[0])
+            self._born(server.workers[message.worker], message.pid, fds)
         elif isinstance(message, SpawnFailed):
             worker = server.workers.pop(message.worker)
             logger.error("worker %d can't be forked: %s", worker.id, message.text)
@@ -164,6 +164,13 @@ class Spawner:
             worker = server.workers.pop(message.worker)
             worker.exit_code = message.code
             worker.reaped.set()
+
+    def _born(self, worker: WorkerHandle, pid: int, fds: list[int]) -> None:
+        if fds:
+            worker.fork_succeeded(pid, fds[0])
+        else:  # it reads EOF when the handle is closed, and leaves
+            logger.error("worker %d can't be watched: no file descriptors left", worker.id)
+            worker.fork_failed()
 
     async def _died(self, server: _Server) -> None:
         """A fork server is gone that should not be."""

@@ -112,6 +112,8 @@ class Supervisor:
             return False
         slot.backoff.cancel()
         successor = slot.successor = self._start_worker(slot)
+        if successor is None:
+            return False
         await successor.booted.wait()
         return successor.ready_at is not None
 
@@ -155,11 +157,20 @@ class Supervisor:
 
     # -- one worker ---------------------------------------------------------------------------
 
-    def _start_worker(self, slot: Slot) -> WorkerHandle:
-        row = self._rows.pop()
-        self._table.clear(row)
+    def _start_worker(self, slot: Slot) -> WorkerHandle | None:
+        """A new worker on its way, or None: a slot that needs one then tries again later."""
+        now = trio.current_time()
+        row = self._rows[-1]
         words = self._table.row(row)
-        worker = WorkerHandle(next(self._ids), slot.number, row, words, trio.current_time())
+        try:
+            worker = WorkerHandle(next(self._ids), slot.number, row, words, now)
+        except OSError as error:
+            logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
+            if slot.vacant:
+                self._start_next(slot, None)
+            return None
+        self._rows.pop()
+        self._table.clear(row)
         self.workers[worker.id] = worker
         self._nursery.start_soon(self._live, worker, slot)
         return worker
@@ -266,7 +277,8 @@ class Supervisor:
         worker.close()
         self._spawner.forget(worker)
         del self.workers[worker.id]
-        self._rows.append(worker.row)
+        if worker.forked.is_set():  # else it may yet be, and write into it
+            self._rows.append(worker.row)
         worker.booted.set()
         return handed_on
 
@@ -292,14 +304,18 @@ class Supervisor:
             if worker.ready_at is None and self._gives_up(worker):
                 return
             slot.restarts += 1
-            delay = slot.respawn.died(trio.current_time(), worker.ready_at, random.random())
-            if delay:
-                slot.resumes_at = trio.current_time() + delay
-                slot.backoff = trio.CancelScope(deadline=slot.resumes_at)
-                self._nursery.start_soon(self._back_off, slot)
-            else:
-                slot.resumes_at = trio.current_time()
-                slot.current = self._start_worker(slot)
+            self._start_next(slot, worker.ready_at)
+
+    def _start_next(self, slot: Slot, ready_at: float | None) -> None:
+        """A worker for a vacant slot, at once or later; ``ready_at`` is of the one before."""
+        now = trio.current_time()
+        delay = slot.respawn.died(now, ready_at, random.random())
+        slot.resumes_at = now + delay
+        if delay:
+            slot.backoff = trio.CancelScope(deadline=slot.resumes_at)
+            self._nursery.start_soon(self._back_off, slot)
+        else:
+            slot.current = self._start_worker(slot)
 
     async def _back_off(self, slot: Slot) -> None:
         with slot.backoff:

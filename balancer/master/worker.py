@@ -26,7 +26,7 @@ class WorkerHandle:
 
     Owns the master's ends of its pair and channel, and its pidfd.  ``far`` is the worker's end of
     the channel, which the caller owns and closes after the fork: while the master holds it, the
-    worker's death is no EOF.
+    worker's death is no EOF.  OSError when there are no descriptors for them.
     """
 
     def __init__(self, worker_id: int, slot: int, row: int, words: memoryview, now: float) -> None:
@@ -40,7 +40,11 @@ class WorkerHandle:
         self.pid: int | None = None
         self.pidfd = -1
         self.sender = HandoffSender.pair()
-        near, self.far = Channel.pair()
+        try:
+            near, self.far = Channel.pair()
+        except OSError:
+            self.sender.close()
+            raise
         self.channel = Channel[WorkerMessage](near, WorkerMessage)
         self.boot_error: BootFailed | None = None
         self.exit_code: int | None = None
@@ -60,6 +64,9 @@ class WorkerHandle:
 
     def fork_succeeded(self, pid: int, pidfd: int) -> None:
         """It exists; the handle owns the pidfd from now on."""
+        if self.far.fileno() < 0:  # too late: it was given up, and reads EOF
+            os.close(pidfd)
+            return
         self.pid, self.pidfd = pid, pidfd
         self.forked.set()
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 import array
 import errno
 import socket
+from typing import final
 
-__all__ = ["MAX_FDS", "packet_pair", "recv_packet", "send_packet"]
+__all__ = ["MAX_FDS", "NoRoomError", "packet_pair", "recv_packet", "send_packet"]
 
 MAX_FDS = 250
 """Descriptors in one packet; Linux's SCM_MAX_FD is 253."""
 MAX_PACKET = 65536
 _ITEM = array.array("i").itemsize
+
+
+@final
+class NoRoomError(OSError):
+    """EMFILE: a packet came, but not all of its descriptors; what came of them is closed."""
+
+    def __init__(self, packet: bytes) -> None:
+        super().__init__(errno.EMFILE, "no room for the descriptors of a message")
+        self.packet = packet
 
 
 def packet_pair() -> tuple[socket.socket, socket.socket]:
@@ -34,7 +44,8 @@ def send_packet(sock: socket.socket, packet: bytes, fds: list[int] | None = None
 def recv_packet(sock: socket.socket) -> tuple[bytes, list[int]]:
     """One packet and its descriptors, which the caller owns; b"" when the other end is gone.
 
-    OSError with EMFILE when there was no room for all of the descriptors.
+    Raises:
+        NoRoomError: there was no room for all of the descriptors.
     """
     try:
         packet, ancillary, flags, _address = sock.recvmsg(
@@ -51,5 +62,5 @@ def recv_packet(sock: socket.socket) -> tuple[bytes, list[int]]:
     if flags & socket.MSG_CTRUNC:
         for fd in fds:
             socket.close(fd)
-        raise OSError(errno.EMFILE, "no room for the descriptors of a message")
+        raise NoRoomError(packet)
     return packet, fds.tolist()
