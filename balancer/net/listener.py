@@ -81,7 +81,9 @@ class Listener:
         )
 
     def close(self) -> None:
-        """Close it; a UNIX socket's file goes too, unless somebody has replaced it."""
+        """Close it; a UNIX socket's file goes too, unless somebody has replaced it.  Idempotent."""
+        if self.sock.fileno() < 0:
+            return  # the path may be another server's by now, even with the same inode number
         self.sock.close()
         if self.path is not None and _identity(self.path) == self._inode:
             with suppress(OSError):
@@ -138,9 +140,13 @@ def add_shard(like: Listener, *, backlog: int) -> Listener:
 
 
 def _listen(sock: socket.socket, backlog: int, lane: int, path: str | None) -> Listener:
-    sock.setblocking(False)
-    sock.listen(backlog)
-    return Listener(sock, lane, _name(sock), path)
+    try:
+        sock.setblocking(False)
+        sock.listen(backlog)
+        return Listener(sock, lane, _name(sock), path)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _resolve(
@@ -155,6 +161,8 @@ def _resolve(
         )
     except socket.gaierror as error:
         raise RunError(f"{where} {bind}: {error.strerror or error}") from error
+    except UnicodeError as error:  # an empty label, or one of more than 63 characters
+        raise RunError(f"{where} {bind}: no host can have this name") from error
     addresses = list(
         dict.fromkeys((int(family), (str(a[0]), bind.port)) for family, *_, a in found)
     )
@@ -230,8 +238,12 @@ def _answers(path: str) -> bool:
 
 def _adopt(fd: int) -> socket.socket:
     """A socket that our parent opened: systemd, or a shell's ``exec 3<>``."""
-    sock = socket.socket(fileno=os.dup(fd))
-    sock.set_inheritable(False)
+    ours = os.dup(fd)  # not inheritable
+    try:
+        sock = socket.socket(fileno=ours)
+    except BaseException:
+        os.close(ours)
+        raise
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise OSError(errno.EPROTOTYPE, "not a stream socket")
