@@ -1,0 +1,426 @@
+"""Listening sockets: every kind of bind, every sentence, and accept when there is no room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from balancer.errors import RunError
+from balancer.net.listener import Listener, accept_batch, add_shard, open_listeners
+from balancer.settings import Bind, FdBind, TcpBind, UnixBind
+from tests.net.children import count_fds, exit_code, no_descriptors_left, run_child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCAL = TcpBind("127.0.0.1", 0)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+
+
+@contextmanager
+def listening(*binds: Bind, reuseport: bool = False, backlog: int = 16) -> Iterator[list[Listener]]:
+    lanes = open_listeners(binds, backlog=backlog, reuseport=reuseport)
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.close()
+
+
+def port_of(listener: Listener) -> int:
+    port = listener.sock.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+def take(listener: Listener) -> socket.socket:
+    [fd], exhausted = accept_batch(listener.sock, 64)
+    assert exhausted is None
+    return socket.socket(fileno=fd)
+
+
+def refusal(*binds: Bind, reuseport: bool = False) -> str:
+    before = count_fds()
+    with pytest.raises(RunError) as caught, listening(*binds, reuseport=reuseport):
+        pass
+    assert count_fds() == before
+    return str(caught.value)
+
+
+class TestTcp:
+    def test_port_0_becomes_a_real_one(self) -> None:
+        with listening(LOCAL) as [lane]:
+            assert port_of(lane) > 0
+            assert lane.address == f"http://127.0.0.1:{port_of(lane)}"
+            with socket.create_connection(("127.0.0.1", port_of(lane))), take(lane):
+                pass
+
+    def test_every_bind_is_a_lane_of_its_own(self) -> None:
+        with listening(LOCAL, LOCAL, LOCAL) as lanes:
+            assert [lane.lane for lane in lanes] == [0, 1, 2]
+            assert len({port_of(lane) for lane in lanes}) == 3
+
+    def test_a_name_can_be_bound(self) -> None:
+        with listening(TcpBind("localhost", 0)) as lanes:
+            assert len(lanes) == 1  # two families would get two ports
+
+    @ipv6
+    def test_ipv6_is_written_with_brackets(self) -> None:
+        with listening(TcpBind("::1", 0)) as [lane]:
+            assert lane.address == f"http://[::1]:{port_of(lane)}"
+            with socket.create_connection(("::1", port_of(lane))), take(lane):
+                pass
+
+    @ipv6
+    def test_all_of_ipv6_takes_ipv4_too(self) -> None:
+        with (
+            listening(TcpBind("::", 0)) as [lane],
+            socket.create_connection(("127.0.0.1", port_of(lane))),
+            take(lane),
+        ):
+            pass
+
+    @ipv6
+    def test_unless_ipv4_is_bound_beside_it(self) -> None:
+        with listening(LOCAL) as [lane]:
+            port = port_of(lane)
+        with listening(TcpBind("0.0.0.0", port), TcpBind("::", port)) as [four, six]:
+            with socket.create_connection(("127.0.0.1", port)), take(four):
+                pass
+            with socket.create_connection(("::1", port)), take(six):
+                pass
+
+    def test_it_can_be_bound_again_at_once(self) -> None:
+        with listening(LOCAL) as [lane]:
+            port = port_of(lane)
+            client = socket.create_connection(("127.0.0.1", port))
+            take(lane).close()  # the server closes first: TIME_WAIT is on its side
+        with client, listening(TcpBind("127.0.0.1", port)):
+            pass
+
+    def test_accepted_connections_inherit_what_saves_their_system_calls(self) -> None:
+        with (
+            listening(LOCAL) as [lane],
+            socket.create_connection(("127.0.0.1", port_of(lane))),
+            take(lane) as accepted,
+        ):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert not accepted.get_inheritable()
+
+    def test_the_listener_does_not_block_and_is_not_inherited(self) -> None:
+        with listening(LOCAL) as [lane]:
+            assert lane.sock.gettimeout() == 0
+            assert not os.get_inheritable(lane.fileno())
+
+    def test_the_backlog_is_the_one_asked_for(self) -> None:
+        with listening(LOCAL, backlog=7) as [lane]:
+            # tcpi_sacked of a listening socket is its backlog
+            info = lane.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            assert struct.unpack_from("=I", info, 28)[0] == 7
+
+
+class TestReusePort:
+    def test_a_shard_is_on_the_same_address(self) -> None:
+        with listening(LOCAL, reuseport=True, backlog=100) as [lane]:
+            shard = add_shard(lane, backlog=100)
+            assert lane.sharded
+            assert shard.sharded
+            assert (shard.lane, shard.address) == (lane.lane, lane.address)
+            with ExitStack() as stack:
+                for _ in range(64):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port_of(lane))))
+                counts = [len(accept(each)) for each in (lane, shard)]
+            assert sum(counts) == 64
+            assert min(counts) > 0
+            shard.close()
+
+    def test_without_it_there_are_no_shards(self) -> None:
+        with listening(LOCAL) as [lane]:
+            assert not lane.sharded
+
+    @pytest.mark.parametrize("theirs", [True, False])
+    def test_a_second_server_is_noticed(self, theirs: bool) -> None:
+        with listening(LOCAL, reuseport=theirs) as [lane]:
+            port = port_of(lane)
+            text = refusal(TcpBind("127.0.0.1", port), reuseport=True)
+            assert text == f"-b 127.0.0.1:{port}: address already in use"
+
+    def test_the_same_bind_twice_is_noticed(self) -> None:
+        with listening(LOCAL) as [lane]:
+            bind = TcpBind("127.0.0.1", port_of(lane))
+        assert refusal(bind, bind, reuseport=True).endswith("address already in use")
+
+    @ipv6
+    def test_a_shard_of_all_addresses_is_dual_too(self) -> None:
+        with listening(TcpBind("::", 0), reuseport=True) as [lane]:
+            shard = add_shard(lane, backlog=16)
+            assert shard.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
+            shard.close()
+
+
+def accept(listener: Listener) -> list[int]:
+    fds, _ = accept_batch(listener.sock, 1000)
+    for fd in fds:
+        os.close(fd)
+    return fds
+
+
+class TestUnix:
+    def test_a_path_is_bound_and_removed_at_the_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with listening(UnixBind(str(path))) as [lane]:
+            assert lane.address == f"unix:{path}"
+            assert not lane.sharded
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                take(lane).close()
+        assert not path.exists()
+
+    def test_closing_twice_is_closing_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with listening(UnixBind(str(path))) as [lane]:
+            lane.close()
+            path.touch()
+        assert path.exists()
+
+    def test_a_stale_socket_is_replaced(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+            dead.listen()
+        with listening(UnixBind(path)) as [lane], socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            take(lane).close()
+
+    def test_a_live_one_is_refused_and_left_alone(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with listening(UnixBind(path)) as [lane]:
+            assert refusal(UnixBind(path)) == f"-b unix:{path}: address already in use"
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+            assert accept(lane)
+
+    def test_one_whose_backlog_is_full_is_alive(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "s")
+        with listening(UnixBind(path), backlog=0), ExitStack() as stack:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(path)
+            assert refusal(UnixBind(path)).endswith("address already in use")
+
+    def test_a_file_that_is_no_socket_is_never_removed(self, tmp_path: Path) -> None:
+        path = tmp_path / "precious"
+        path.write_text("data")
+        assert refusal(UnixBind(str(path))) == f"-b unix:{path}: address already in use"
+        assert path.read_text() == "data"
+
+    def test_a_file_that_somebody_has_put_in_its_place_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with listening(UnixBind(str(path))):
+            path.unlink()
+            path.touch()
+        assert path.exists()
+
+
+class TestInherited:
+    def test_a_socket_of_our_parent(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as parents:
+            with listening(FdBind(parents.fileno())) as [lane]:
+                assert lane.fileno() != parents.fileno()
+                assert not os.get_inheritable(lane.fileno())
+                assert lane.address == f"http://127.0.0.1:{parents.getsockname()[1]}"
+                with socket.create_connection(parents.getsockname()), take(lane):
+                    pass
+            assert parents.fileno() >= 0
+
+    def test_a_unix_socket_of_our_parent_is_not_ours_to_remove(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        with socket.socket(socket.AF_UNIX) as parents:
+            parents.bind(str(path))
+            with listening(FdBind(parents.fileno())) as [lane]:
+                assert lane.address == f"unix:{path}"
+        assert path.exists()
+
+    def test_a_descriptor_that_is_not_open(self) -> None:
+        assert refusal(FdBind(999)) == "-b fd://999: no such open file descriptor"
+
+    def test_a_file(self) -> None:
+        with open(os.devnull) as file:
+            fd = file.fileno()
+            assert refusal(FdBind(fd)) == f"-b fd://{fd}: not a socket"
+
+    def test_a_datagram_socket(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wrong:
+            fd = wrong.fileno()
+            assert refusal(FdBind(fd)) == f"-b fd://{fd}: not a stream socket"
+
+    def test_a_connection(self) -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname()) as wrong,
+        ):
+            assert refusal(FdBind(wrong.fileno())).startswith(f"-b fd://{wrong.fileno()}: ")
+
+
+class TestSentences:
+    def test_a_port_that_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            text = refusal(LOCAL, TcpBind("127.0.0.1", port))
+            assert text == f"-b 127.0.0.1:{port}: address already in use"
+
+    def test_an_address_of_another_machine(self) -> None:
+        assert refusal(TcpBind("192.0.2.1", 8000)) == (
+            "-b 192.0.2.1:8000: this machine has no such address"
+        )
+
+    def test_a_name_that_means_nothing(self) -> None:
+        text = refusal(TcpBind("no.such.host.invalid", 8000))
+        assert text.startswith("-b no.such.host.invalid:8000: ")
+        assert "\n" not in text
+
+    @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+    def test_a_name_that_no_host_can_have(self, host: str) -> None:
+        text = refusal(TcpBind(host, 8000))
+        assert text.startswith(f"-b {host}:8000: ")
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "no" / "s"
+        assert refusal(UnixBind(str(path))) == f"-b unix:{path}: no such directory"
+
+    def test_a_path_that_is_too_long(self, tmp_path: Path) -> None:
+        path = str(tmp_path / ("x" * 120))
+        assert refusal(UnixBind(path)).startswith(f"-b unix:{path}: ")
+
+    def test_where_the_user_said_it_is_what_is_blamed(self) -> None:
+        with pytest.raises(RunError, match=r"^site.toml: bind fd://999: "):
+            open_listeners((FdBind(999),), backlog=1, where="site.toml: bind")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")
+    def test_a_privileged_port_says_what_is_needed(self) -> None:
+        script = """if True:
+            import os
+            from balancer.errors import RunError
+            from balancer.net.listener import open_listeners
+            from balancer.settings import TcpBind
+            "x".encode("idna")  # what getaddrinfo imports, perhaps from a folder of root's
+            os.setresuid(54321, 54321, 54321)
+            try:
+                open_listeners((TcpBind("127.0.0.1", 81),), backlog=1)
+            except RunError as error:
+                print(error)
+        """
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as limit:
+            if int(limit.read()) <= 81:
+                pytest.skip("everybody may bind ports below 1024 here")
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == (
+            "-b 127.0.0.1:81: permission denied; "
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE\n"
+        )
+
+    def test_what_was_bound_before_an_error_is_let_go(self, tmp_path: Path) -> None:
+        path = tmp_path / "s"
+        refusal(UnixBind(str(path)), FdBind(999))
+        assert not path.exists()
+
+
+class TestAccept:
+    def test_a_batch_has_a_limit(self) -> None:
+        with listening(LOCAL) as [lane], ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port_of(lane))))
+            sizes = []
+            for limit in (0, -1, 2, 2, 2, 2):
+                fds, exhausted = accept_batch(lane.sock, limit)
+                assert exhausted is None
+                sizes.append(len(fds))
+                for fd in fds:
+                    os.close(fd)
+            assert sizes == [0, 0, 2, 2, 1, 0]
+
+    def test_with_a_full_table_it_gives_what_it_got_and_says_why_it_stopped(self) -> None:
+        with listening(LOCAL) as [lane], ExitStack() as stack:
+            for _ in range(5):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port_of(lane))))
+            with no_descriptors_left(spare=3):
+                fds, exhausted = accept_batch(lane.sock, 64)
+            assert len(fds) == 3
+            assert exhausted is not None
+            assert exhausted.errno == errno.EMFILE
+            for fd in fds:
+                os.close(fd)
+            assert len(accept(lane)) == 2  # nothing was lost
+
+    def test_a_connection_that_was_reset_meanwhile_does_no_harm(self) -> None:
+        with listening(LOCAL) as [lane]:
+            with socket.create_connection(("127.0.0.1", port_of(lane))) as dead:
+                dead.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with socket.create_connection(("127.0.0.1", port_of(lane))):
+                assert len(accept(lane)) == 2  # Linux hands out the dead one too
+
+    @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH])
+    def test_errors_of_one_connection_are_skipped(self, number: int) -> None:
+        fds, exhausted = accept_batch(Scripted(number, 7, number, 8), 64)
+        assert (fds, exhausted) == ([7, 8], None)
+
+    @pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+    def test_exhaustion_ends_a_batch(self, number: int) -> None:
+        fds, exhausted = accept_batch(Scripted(7, number, 8), 64)
+        assert fds == [7]
+        assert exhausted is not None
+
+    def test_anything_else_is_a_bug_and_raised(self) -> None:
+        with listening(LOCAL) as [lane]:
+            lane.sock.close()
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                accept_batch(lane.sock, 1)
+
+    def test_two_processes_share_one_listener(self) -> None:
+        """What ``--policy shared`` rests on: nobody blocks on what the other took."""
+        with (
+            listening(LOCAL) as [lane],
+            socket.create_connection(("127.0.0.1", port_of(lane))),
+        ):
+            assert exit_code(run_child(lambda: accept(lane))) == 0
+            assert accept(lane) == []
+
+
+class Scripted(socket.socket):
+    """A listener whose accept gives descriptors and errors from a list."""
+
+    def __init__(self, *script: int) -> None:
+        super().__init__()
+        self.close()
+        self._script = list(script)
+
+    def _accept(self) -> tuple[int, object]:
+        if not self._script:
+            raise BlockingIOError
+        number = self._script.pop(0)
+        if number > 10:
+            raise OSError(number, os.strerror(number))
+        return number, None
