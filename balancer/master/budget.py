@@ -2,9 +2,10 @@
 
 The master needs one for every connection that is queued or in flight, a handful for every worker,
 and some to spare: respawning must never fail for want of them.  A worker needs one for every
-connection.  The soft limit is a default that nobody chose, so it is raised to the hard one (as Go's
-runtime does); what was asked for by name and still doesn't fit is an error, a default is cut to what
-fits.
+connection.
+
+The soft limit is a default that nobody chose, so it is raised to the hard one (as Go's runtime
+does); what was asked for by name and still doesn't fit is an error, a default is cut to what fits.
 """
 
 from __future__ import annotations
