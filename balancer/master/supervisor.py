@@ -177,8 +177,11 @@ class Supervisor:
 
     async def _live(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker's whole life, from fork to funeral."""
-        with trio.move_on_after(self._settings.boot_timeout):
+        with trio.move_on_after(self._settings.boot_timeout) as scope:
             await self._fork(worker)
+        if scope.cancelled_caught:
+            worker.boot_error = self._late("wasn't forked")
+            worker.reaped.set()
         worker.far.close()
         if worker.pid is not None:
             await self._attend(worker, slot)
@@ -230,10 +233,12 @@ class Supervisor:
         with trio.move_on_after(self._settings.boot_timeout):
             await worker.booted.wait()
             return
-        where = self._settings.where("boot_timeout")
-        seconds = self._settings.boot_timeout
-        worker.boot_error = BootFailed(f"wasn't ready within {seconds:g} s ({where})")
+        worker.boot_error = self._late("wasn't ready")
         worker.signal(signal.SIGKILL)
+
+    def _late(self, what: str) -> BootFailed:
+        where, seconds = self._settings.where("boot_timeout"), self._settings.boot_timeout
+        return BootFailed(f"{what} within {seconds:g} s ({where})")
 
     def _welcome(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker is ready."""
