@@ -7,6 +7,7 @@ is no await between receiving and answering, so nothing can come in between.  Th
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import select
 import socket
@@ -17,20 +18,24 @@ import trio
 from balancer.core.scheduler import Refusal
 from balancer.net.handoff import AnswerKind
 from balancer.net.listener import accept_batch
+from balancer.worker.inline import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from balancer.core.admission import Admission
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
+
+    Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 __all__ = ["KernelAcceptor", "Receiver"]
 
 logger = logging.getLogger("balancer")
 
 BATCH = 16
-"""Connections taken before those that have been taken get their turn."""
+"""Connections taken in one go, before the other tasks get their turn."""
 
 ANSWERS = {
     Refusal.FULL: AnswerKind.FULL,
@@ -41,7 +46,11 @@ ANSWERS = {
 
 @final
 class Receiver:
-    """Takes connections from the master; owns the worker's end of the pair."""
+    """Takes connections from the master; owns the worker's end of the pair.
+
+    One task at a time leads: it receives a connection and serves it in place.  When that has to
+    wait, the next leader starts, and this task is the connection's until its end.
+    """
 
     def __init__(
         self,
@@ -49,49 +58,70 @@ class Receiver:
         admission: Admission,
         slot: SlotWriter,
         families: tuple[int, ...],
-        serve: Callable[[socket.socket], None],
+        serve: Serve,
     ) -> None:
         self._pair = pair
         self._admission = admission
         self._slot = slot
         self._families = families
         self._serve = serve
+        self._nursery: trio.Nursery
 
-    async def run(self) -> None:
-        """Receive until the master is gone."""
-        pair = self._pair
-        fd = pair.fileno()
-        while True:
-            await trio.lowlevel.wait_readable(fd)
-            try:
-                for _ in range(BATCH):
-                    if not self._take():
-                        return
-            except BlockingIOError:
-                pass
+    def start(self, nursery: trio.Nursery) -> None:
+        """Receive, and serve in tasks of this nursery, until it is cancelled."""
+        self._nursery = nursery
+        self._promote()
 
     def room(self) -> None:
         """Tell the master that a worker it knows as full has room again."""
         self._pair.answer(AnswerKind.ROOM)
 
-    def _take(self) -> bool:
-        """Receive one connection and answer for it; False when there will be none any more."""
+    def _promote(self) -> None:
+        self._nursery.start_soon(self._lead)
+
+    async def _lead(self) -> None:
+        clean = contextvars.copy_context()
+        while True:
+            await trio.lowlevel.wait_readable(self._pair.fileno())
+            for _ in range(BATCH):
+                try:
+                    sock = self._take()
+                except BlockingIOError:
+                    break
+                except EOFError:
+                    return
+                if sock is None:
+                    continue
+                if await watch(self._serve(sock), self._promote):
+                    return
+                if contextvars.copy_context() != clean:
+                    # The app has left something in this task's context, which is no business of the
+                    # next connection's.
+                    self._promote()
+                    return
+
+    def _take(self) -> socket.socket | None:
+        """Receive one connection and answer for it; None if it was refused.
+
+        Raises:
+            BlockingIOError: there is none now.
+            EOFError: there will be none any more.
+        """
         handoff = self._pair.receive()
         if handoff is None:
-            return False
+            raise EOFError
         number, lane, fd = handoff
         refusal = self._admission.offered(received=fd is not None)
-        if refusal is None:
-            assert fd is not None
-            self._slot.opened()
-            self._pair.answer(AnswerKind.ACK, number)
-            # All three given, or the constructor asks the kernel for each of them.
-            self._serve(socket.socket(self._families[lane], socket.SOCK_STREAM, 0, fd))
-        else:
+        if refusal is not None:
             if fd is not None:
                 socket.close(fd)
             self._pair.answer(ANSWERS[refusal], number)
-        return True
+            return None
+        assert fd is not None
+        self._slot.opened()
+        self._pair.answer(AnswerKind.ACK, number)
+        # All three given, or the constructor asks the kernel for each of them.
+        return socket.socket(self._families[lane], socket.SOCK_STREAM, 0, fd)
 
 
 @final
@@ -103,14 +133,14 @@ class KernelAcceptor:
         sock: socket.socket,
         admission: Admission,
         slot: SlotWriter,
-        serve: Callable[[socket.socket], None],
+        start: Callable[[socket.socket], None],
         *,
         batch: int,
     ) -> None:
         self._sock = sock
         self._admission = admission
         self._slot = slot
-        self._serve = serve
+        self._start = start
         self._batch = batch
         self._room = trio.Event()
 
@@ -148,5 +178,5 @@ class KernelAcceptor:
         for fd in fds:
             admission.active += 1
             self._slot.opened()
-            self._serve(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, fd))
+            self._start(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, fd))
         return exhausted

@@ -93,7 +93,7 @@ class Worker:
         self._server = Http1Server(handler, engine_config(config), self._limit or slot)
         self._admission = Admission(config.worker_connections)
         self._channel = Channel[WorkerRequest](control, WorkerRequest)
-        self._receiver = Receiver(pair, self._admission, slot, families, self._start)
+        self._receiver = Receiver(pair, self._admission, slot, families, self._serve)
         # From one listener for all, one at a time: a batch would starve the others.
         batch = 1 if config.shared_accept else 16
         self._acceptors = [
@@ -109,7 +109,7 @@ class Worker:
         async with trio.open_nursery() as connections:
             self._connections = connections
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receiver.run)
+                self._receiver.start(connections)
                 nursery.start_soon(self._beat)
                 await nursery.start(self._signals)
                 if self._limit is not None:
