@@ -130,14 +130,19 @@ class Dispatcher:
         if door is not None and door.watched:
             self._epoll.unregister(listener.fileno())
 
-    def empty(self, listener: Listener) -> None:
-        """Accept everything that waits on a listener now, whatever the queue's bound."""
+    def finish(self, listener: Listener) -> None:
+        """Accept everything that waits on a listener, whatever the queue's bound, and close it."""
+        self.unwatch(listener)
+        found: list[int] = []
         while True:
             fds, exhausted = accept_batch(listener.sock, BATCH)
-            for fd in fds:
-                self._scheduler.accepted(listener.lane, fd)
-            if len(fds) < BATCH or exhausted is not None:
+            if not fds or exhausted is not None:
+                # Nothing comes between the last look and this: the close resets who waits then.
+                listener.close()
                 break
+            found += fds
+        for fd in [*found, *fds]:
+            self._scheduler.accepted(listener.lane, fd)
         self._dispatch()
 
     def add(self, worker: int, sender: HandoffSender, words: memoryview) -> None:

@@ -92,7 +92,7 @@ class Ports:
         for shard in shards:
             if shard in self._leaving:
                 self._leaving.remove(shard)
-                _finish(shard, dispatcher)
+                dispatcher.finish(shard)
 
     def close(self, dispatcher: Dispatcher) -> None:
         """Accept what has come by now, then listen no more."""
@@ -101,16 +101,10 @@ class Ports:
         self.finish(list(self._leaving), dispatcher)
         for lane in self._lanes:
             if lane.fileno() >= 0:
-                _finish(lane, dispatcher)
+                dispatcher.finish(lane)
 
     def close_at_once(self) -> None:
         """Listen no more, whoever waits."""
         shards = [shard for shards in self._shards.values() for shard in shards]
         for listener in [*self._lanes, *shards, *self._leaving]:
             listener.close()
-
-
-def _finish(listener: Listener, dispatcher: Dispatcher) -> None:
-    dispatcher.unwatch(listener)
-    dispatcher.empty(listener)
-    listener.close()

@@ -186,12 +186,17 @@ class Supervisor:
         if worker.pid is not None:
             await self._attend(worker, slot)
         handed_on = self._bury(worker)
+        if worker.ready_at is None:
+            await self._reap(worker)  # its exit code may be all that is ever said
         self._succeed(worker, slot)
-        # The exit code comes by way of the fork server: at once, or never if that has died.
-        with trio.move_on_after(MERCY):
-            await worker.reaped.wait()
+        await self._reap(worker)
         self._report(worker, slot, handed_on)
         worker.dead.set()
+
+    async def _reap(self, worker: WorkerHandle) -> None:
+        """Wait for the exit code: it comes from the fork server at once, or never if it is dead."""
+        with trio.move_on_after(MERCY):
+            await worker.reaped.wait()
 
     async def _fork(self, worker: WorkerHandle) -> None:
         request = Spawn(worker.id, worker.slot, worker.row, self._ports.families)
