@@ -1,0 +1,114 @@
+"""Workers that die at their start: the end, when none ever worked; else patience."""
+
+from __future__ import annotations
+
+import re
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.apps import BROKEN
+from tests.faults.lab import APPS
+from tests.support import raw
+from tests.support.server import BalancerServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
+    """Exit code, what was said but for the banner, and how long it took."""
+    server = BalancerServer(*args, workers=2, app=app)
+    start = monotonic()
+    with server.process as process:
+        code = process.wait(15)
+        assert not process.survivors(deadline=1.0)
+        said = [line for line in process.log_lines() if "[INFO]" not in line]
+    return code, said, monotonic() - start
+
+
+@pytest.mark.parametrize("args", [(), ("--preload",)])
+@pytest.mark.parametrize(
+    ("app", "says"),
+    [
+        ("native:no_such_module:app", r"can't import no_such_module: ModuleNotFoundError"),
+        ("native:tests.faults.apps:nothing", r"tests\.faults\.apps has no attribute nothing"),
+        ("native:tests.faults.apps:LEDGER", r"LEDGER is a str, not callable"),
+    ],
+)
+def test_an_app_that_is_not_there_ends_the_server_at_once(
+    app: str, says: str, args: tuple[str, ...]
+) -> None:
+    code, said, seconds = _fails(app, *args)
+    assert code == 4
+    sentences = [line for line in said if re.search(says, line)]
+    assert sentences, said
+    assert re.search(rf"app {re.escape(app)}: {says}", said[-1]), said
+    assert "Traceback" not in "\n".join(said)
+    assert seconds < 5
+
+
+def test_a_worker_that_dies_at_its_start_is_tried_three_times() -> None:
+    code, said, _ = _fails(f"{APPS}dead()")
+    assert code == 3
+    assert re.search(r"no worker became ready: the last one exited with 3", said[-1]), said
+    assert 3 <= sum("exited with 3" in line for line in said[:-1]) <= 4
+    assert "Traceback" not in "\n".join(said)
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "reuseport"])
+def test_a_crash_loop_backs_off_while_the_others_serve(policy: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    app, env = f"{APPS}breakable()", {BROKEN: str(broken)}
+    with BalancerServer("--policy", policy, workers=2, app=app, env=env) as server:
+        broken.touch()
+        before = len(server.log_lines())
+        server.kill(2)
+        delays = [_next_delay(server, before, count) for count in range(1, 5)]
+        assert all(0.7 * 0.1 * 2**n <= delay <= 0.1 * 2**n for n, delay in enumerate(delays))
+        assert {raw.get(server.port).worker for _ in range(10)} == {1}
+        assert any(each["state"] == "backoff" for each in server.status()["workers"])
+        broken.unlink()
+        server.wait_ready(2)
+
+
+def _next_delay(server: BalancerServer, after: int, count: int) -> float:
+    lines = server.process.wait_for_lines(
+        r"exited with 3; next one in ([\d.]+) s", count, after=after
+    )
+    found = re.search(r"next one in ([\d.]+) s", lines[-1].text)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.soak
+def test_a_crash_loop_backs_off_to_its_cap(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    app, env = f"{APPS}breakable()", {BROKEN: str(broken)}
+    with BalancerServer(workers=2, app=app, env=env) as server:
+        broken.touch()
+        before = len(server.log_lines())
+        server.kill(2)
+        pattern = r"next one in 1[1-5]\.\d s"
+        server.process.wait_for_lines(pattern, 3, after=before, deadline=120)
+        assert not [
+            line for line in server.log_lines() if re.search(r"in (1[6-9]|[2-9]\d)\.", line)
+        ]
+        assert raw.get(server.port).worker == 1
+
+
+def test_a_reload_that_fails_keeps_the_old_workers(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    app, env = f"{APPS}breakable()", {BROKEN: str(broken)}
+    with BalancerServer(workers=2, app=app, env=env) as server:
+        pids = server.workers
+        broken.touch()
+        assert server.command("reload").returncode == 0
+        server.wait_for_line("reload: given up at slot 1; the others stay")
+        server.wait_for(lambda status: status["master"]["state"] == "running")
+        assert server.workers == pids
+        broken.unlink()
+        assert server.command("reload").returncode == 0
+        server.wait_for_line("reload: done")
+        assert not set(pids) & set(server.workers)
