@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, final
 
@@ -93,6 +94,7 @@ class ForkServer:
         self._selector = selectors.EpollSelector()
         self._selector.register(sock, selectors.EVENT_READ)
         self._children: set[_Child] = set()
+        self._everybodys: set[int] = set()  # what is open before the first fork
         self._deadline: float | None = None  # set once the master is gone
 
     def run(self) -> None:
@@ -108,6 +110,7 @@ class ForkServer:
         # its pages.
         gc.collect()
         gc.freeze()
+        self._everybodys = _open_fds()
         self._tell(Warm())
         while self._deadline is None or (self._children and self._in_time()):
             for key, _events in self._selector.select(self._patience()):
@@ -116,7 +119,8 @@ class ForkServer:
                 else:
                     self._reap(key.data)
         for child in self._children:
-            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # who was not ours to reap may be gone by now
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
 
     def _patience(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
@@ -150,14 +154,19 @@ class ForkServer:
             self._tell(SpawnFailed(request.worker, f"the fork server has {error.strerror}"))
 
     def _spawn(self, spawn: Spawn, fds: list[int]) -> None:
-        process = self._context.Process(
-            target=self._become_worker, args=(spawn, fds), name=f"balancer-worker-{spawn.worker}"
-        )
         try:
+            # pidfds, and two pipe ends that multiprocessing keeps for each child: a process that
+            # holds another's would hide its death, and run out of descriptors among a thousand.
+            others = _open_fds() - self._everybodys - set(fds)
+            process = self._context.Process(
+                target=self._become_worker,
+                args=(spawn, fds, others),
+                name=f"balancer-worker-{spawn.worker}",
+            )
             process.start()
             assert process.pid is not None
             pidfd = os.pidfd_open(process.pid)
-        except OSError as error:  # EAGAIN, ENOMEM: no more processes
+        except OSError as error:  # EAGAIN, ENOMEM, EMFILE: no more processes or descriptors
             self._tell(SpawnFailed(spawn.worker, error.strerror or str(error)))
             return
         finally:
@@ -165,11 +174,11 @@ class ForkServer:
         self._watch(_Child(pidfd, spawn.worker, process))
         self._tell(Spawned(spawn.worker, process.pid), [pidfd])
 
-    def _become_worker(self, spawn: Spawn, fds: list[int]) -> None:
-        """In the child: let go of what is the fork server's, then be a worker."""
+    def _become_worker(self, spawn: Spawn, fds: list[int], others: set[int]) -> None:
+        """In the child: let go of what is the fork server's and others', then be a worker."""
         self._selector.close()
         self._sock.close()
-        _close_all(child.pidfd for child in self._children)
+        _close_all(others)
         raise SystemExit(self._entry.main(self._configure.config, spawn, fds))
 
     def _watch(self, child: _Child) -> None:
@@ -186,6 +195,19 @@ class ForkServer:
             assert child.process.exitcode is not None
             self._tell(Exited(child.worker, child.process.pid, child.process.exitcode))
             child.process.close()
+
+
+def _open_fds() -> set[int]:
+    # one of those listed is the listing itself, which is closed by now
+    return {fd for fd in map(int, os.listdir("/dev/fd")) if _is_open(fd)}
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _close_all(fds: Iterable[int]) -> None:
