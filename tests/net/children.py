@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ def run_child(act: Callable[[], object]) -> int:
     if pid:
         return pid
     code = 1
+    signal.alarm(60)  # whatever becomes of the test, this process goes
     try:
         act()
         code = 0
