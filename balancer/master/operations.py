@@ -128,7 +128,11 @@ class Operations:
         self._nursery.start_soon(self._stop, quick)
 
     async def on_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """gunicorn's signals, until cancelled."""
+        """gunicorn's signals, until cancelled; from then on they mean nothing any more."""
+        for each in SIGNALS:
+            # What trio restores in the end: with the default, a second ^C would kill a server that
+            # has stopped already, and leave its pid file.
+            signal.signal(each, signal.SIG_IGN)
         with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
             async for number in signals:
