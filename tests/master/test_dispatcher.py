@@ -275,6 +275,7 @@ class TestRecall:
             for _ in range(3):
                 s.connect()
                 await free.take()
+            assert s.dispatcher.lane(0).recalled == 1  # nothing was sent to it meanwhile
             blocked.beat()
             s.dispatcher.look()
             s.connect(2)
@@ -322,7 +323,7 @@ class TestRecall:
             s.connect()
             for _ in range(4):  # the next rest takes 0.8 s
                 poor.answer(await poor.next(), AnswerKind.NO_FDS)
-            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(0.15)
             _blocked, free = s.add(2)
             began = time.monotonic()
             assert await free.take() == 1
@@ -538,10 +539,11 @@ class TestClosing:
             with trio.move_on_after(QUIET):
                 await s.dispatcher.settled()
                 pytest.fail("one is in flight and one is queued")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(s.dispatcher.settled)
-                worker.answer(handoff)
-                await worker.take()
+            with trio.fail_after(DEADLINE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(s.dispatcher.settled)
+                    worker.answer(handoff)
+                    await worker.take()
 
     async def test_a_finished_listener_refuses_and_loses_nobody(self) -> None:
         async with stage(queue=2, recall=None) as s:
