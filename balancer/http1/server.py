@@ -48,14 +48,22 @@ class Http1Server:
         Never raises for what a peer did.  An exception of the handler is logged with its traceback
         and becomes a 500, or an aborted connection when the response has begun.
         """
-        if self._poller is None:
-            if not Poller.available():
-                await self.serve_transport(SocketTransport(sock))
-                return
-            # a system task, because it serves connections of tasks that know nothing of each other
+        poller = self._poller or self._start_poller()
+        if poller is None:
+            await self.serve_transport(SocketTransport(sock))
+        else:
+            await self.serve_transport(PolledTransport(sock, poller))
+
+    def _start_poller(self) -> Poller | None:
+        if not Poller.available():
+            return None
+        try:
             self._poller = Poller()
-            trio.lowlevel.spawn_system_task(self._poller.run)
-        await self.serve_transport(PolledTransport(sock, self._poller))
+        except OSError:  # EMFILE: trio's waits need no descriptor, so this connection makes do
+            return None
+        # a system task, because it serves connections of tasks that know nothing of each other
+        trio.lowlevel.spawn_system_task(self._poller.run)
+        return self._poller
 
     async def serve_transport(self, transport: Transport) -> None:
         """As ``serve``, over anything that carries bytes; owns and closes the transport."""
