@@ -176,7 +176,8 @@ class Worker:
         self._server.drain()
         with trio.move_on_after(seconds):
             while self._admission.active:
-                self._idle = trio.Event()
+                if self._idle.is_set():  # else somebody else waits for it already
+                    self._idle = trio.Event()
                 await self._idle.wait()
 
     async def _leave(self, seconds: float) -> None:
