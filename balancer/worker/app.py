@@ -62,6 +62,7 @@ def _explain(app: str, what: str, error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename != __file__ and "importlib" not in frame.filename
     ]
-    if not frames:
-        return sentence
-    return sentence + "\n" + "".join(traceback.format_list(frames)).rstrip()
+    if frames:
+        sentence += "\n" + "".join(traceback.format_list(frames)).rstrip()
+    # a file's name may hold bytes that are no text, and this travels as text
+    return sentence.encode("utf-8", "backslashreplace").decode()
