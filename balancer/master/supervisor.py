@@ -18,7 +18,16 @@ import trio
 
 from balancer.core.lifecycle import Event, State
 from balancer.core.liveness import TICK, Liveness, Verdict
-from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready, Spawn
+from balancer.core.messages import (
+    BootFailed,
+    Drain,
+    Drained,
+    Leaving,
+    ProtocolError,
+    Quit,
+    Ready,
+    Spawn,
+)
 from balancer.core.respawn import BootGate
 from balancer.errors import AppError, BalancerError, BootError, ExitCode
 from balancer.master.slot import Slot
@@ -129,6 +138,8 @@ class Supervisor:
         if any(slot.current is worker for slot in self.slots):
             self._ports.slot_down(worker.slot, self._dispatcher)
         if booting:
+            worker.signal(signal.SIGTERM)  # heard at once until its loop runs, and from then on:
+            self._nursery.start_soon(worker.tell, Quit())
             self._nursery.start_soon(self._end, worker, 0.0)
         else:
             self._nursery.start_soon(worker.tell, Drain(seconds, leave))
@@ -220,8 +231,12 @@ class Supervisor:
             nursery.cancel_scope.cancel()
 
     async def _listen(self, worker: WorkerHandle, slot: Slot, silence: trio.Event) -> None:
-        async for message in worker.channel.messages():
-            self._hear(worker, slot, message)
+        try:
+            async for message in worker.channel.messages():
+                self._hear(worker, slot, message)
+        except ProtocolError as error:  # an app that wrote to a descriptor that isn't its own
+            logger.error("%s said what is no message (%s) and is ended", worker, error)
+            worker.signal(signal.SIGKILL)
         silence.set()
 
     def _hear(self, worker: WorkerHandle, slot: Slot, message: WorkerMessage) -> None:
@@ -347,7 +362,8 @@ class Supervisor:
     def _report(self, worker: WorkerHandle, slot: Slot, handed_on: int) -> None:
         """One line about a death: the cause, and what follows."""
         if worker.boot_error is None and (
-            worker.exit_code == 0 or (worker.expected and worker.exit_code is None)
+            worker.exit_code == 0
+            or (worker.expected and worker.exit_code in {None, -signal.SIGTERM})
         ):
             logger.info("%s has left", worker)
             return
