@@ -21,7 +21,7 @@ __all__ = ["queue_limit", "raise_limit"]
 SPARE = 64
 PER_WORKER = 8
 SMALLEST = 16
-"""Connections that a queue must hold at least to be of any use."""
+"""Connections that a listener's queue must hold at least to be of any use."""
 
 
 def raise_limit() -> int:
@@ -42,14 +42,12 @@ def queue_limit(settings: Settings, limit: int) -> int:
         _check(settings, "worker_connections", settings.worker_connections + SPARE, limit)
     lanes = len(settings.bind)
     in_flight = settings.window * settings.workers * lanes
-    spare = limit - SPARE - PER_WORKER * settings.workers - in_flight
-    if spare < SMALLEST and _chosen(settings, "window"):
-        _check(settings, "window", limit - spare + SMALLEST, limit)
-    if spare < SMALLEST:
-        _check(settings, "workers", limit - spare + SMALLEST, limit)
+    taken = SPARE + PER_WORKER * settings.workers + in_flight
+    blamed = "window" if _chosen(settings, "window") else "workers"
+    _check(settings, blamed, taken + SMALLEST * lanes, limit)
     if _chosen(settings, "queue"):
-        _check(settings, "queue", limit - spare + settings.queue, limit)
-    return min(settings.queue, spare // lanes)
+        _check(settings, "queue", taken + settings.queue * lanes, limit)
+    return min(settings.queue, (limit - taken) // lanes)
 
 
 def _chosen(settings: Settings, name: str) -> bool:
