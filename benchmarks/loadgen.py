@@ -373,6 +373,10 @@ class Load:
     def _resume(self, now: float) -> None:
         while self._pauses and self._pauses[0][0] <= now:
             connection = heapq.heappop(self._pauses)[2]
+            if connection.sock.fileno() < 0:
+                continue
+            # As every client with a pool of connections: one that has ended meanwhile is no error.
+            self._receive(connection)
             if connection.sock.fileno() >= 0:
                 self._next_request(connection)
 
