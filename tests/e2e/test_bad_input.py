@@ -44,20 +44,13 @@ def _refused(
     ("args", "says"),
     [
         (("--policy", "random-robin"), r"--policy.*random-robin"),
-        (("--policy", "leastconnections"), r"--policy.*leastconnections"),
         (("-b", "127.0.0.1:http"), r"-b.*127\.0\.0\.1:http"),
-        (("-b", "127.0.0.1:99999"), r"-b.*127\.0\.0\.1:99999"),
         (("-b", ""), r"-b"),
-        (("-b", "fd://x"), r"-b.*fd://x"),
         (("-b", "[::1"), r"-b.*\[::1"),
         (("-w", "0"), r"-w.*0"),
-        (("-w", "-3"), r"-w.*-3"),
         (("-w", "many"), r"-w.*many"),
-        (("--window", "0"), r"--window.*0"),
         (("--window", "257"), r"--window.*257"),
         (("--recall", "soon"), r"--recall.*soon"),
-        (("-t", "ten"), r"-t.*ten"),
-        (("--log-level", "loud"), r"--log-level.*loud"),
         (("-p", "8000"), r"-p.*8000.*did you mean -b :8000"),
         (("--workerz", "3"), r"--workerz"),
         (("django:app",), r"django:app"),
@@ -74,10 +67,7 @@ def test_a_bad_flag_is_a_usage_error(args: tuple[str, ...], says: str) -> None:
     [
         ("worker = 3\n", r"worker\b.*did you mean.*workers"),
         ('workers = "three"\n', r"workers.*three"),
-        ("workers = 0\n", r"workers.*0"),
-        ("workers = [1]\n", r"workers"),
         ("bind = 8000\n", r"bind.*8000"),
-        ('policy = "fair"\n', r"policy.*fair"),
         ("workers = \n", r"site\.toml"),
     ],
 )
@@ -103,15 +93,6 @@ def test_a_bad_variable_is_named() -> None:
 
 
 @pytest.mark.parametrize("policy", ["round-robin", "reuseport"])
-def test_a_taken_port(policy: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, line = _refused("-b", address, "--policy", policy)
-    assert code == 1
-    assert re.search(rf"-b {address}: address already in use", line), line
-
-
-@pytest.mark.parametrize("policy", ["round-robin", "shared", "reuseport"])
 def test_a_second_server_on_the_same_port(policy: str) -> None:
     with BalancerServer("--policy", policy, workers=1) as server:
         address = f"127.0.0.1:{server.port}"
@@ -124,7 +105,6 @@ def test_a_second_server_on_the_same_port(policy: str) -> None:
     ("bind", "says"),
     [
         ("unix:/no/such/folder/x.sock", r"unix:/no/such/folder/x\.sock"),
-        ("unix:/proc/x.sock", r"unix:/proc/x\.sock"),
         ("unix:/tmp", r"unix:/tmp"),
         ("unix:/tmp/" + "x" * 120, r"unix:/tmp/x{120}"),
         ("203.0.113.1:8000", r"203\.0\.113\.1:8000"),
@@ -153,7 +133,6 @@ def test_a_socket_that_somebody_else_serves(tmp_path: Path) -> None:
     ("args", "says"),
     [
         (("--worker-connections", "1000000"), r"--worker-connections 1000000: needs \d+ file desc"),
-        (("--queue", "1000000"), r"--queue 1000000: needs \d+ file descriptors"),
         (("-w", "500"), r"-w 500: needs \d+ file descriptors"),
         (("--window", "256", "-w", "16"), r"--window 256: needs \d+ file descriptors"),
     ],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,13 @@ def breakable() -> Handler:
     """The demo; while the file that LAB_BROKEN names exists, workers exit with 3 at their start."""
     if Path(os.environ[BROKEN]).exists():
         os._exit(3)
+    return make_handler(_worker_id())
+
+
+def slow() -> Handler:
+    """The demo; while the file that LAB_BROKEN names exists, workers take a minute to start."""
+    if Path(os.environ[BROKEN]).exists():
+        time.sleep(60)
     return make_handler(_worker_id())
 
 
@@ -89,8 +98,6 @@ def _announce_acks(ledger: int, worker: int) -> None:
 
 
 def _peer(fd: int) -> bytes:
-    import socket
-
     copy = socket.socket(fileno=os.dup(fd))
     with copy:
         try:

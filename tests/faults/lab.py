@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import select
@@ -78,10 +79,14 @@ def cpu_seconds(pid: int) -> float:
 def accept_queue(port: int) -> int:
     """How many connections wait in the kernel for somebody to accept them, on all listeners."""
     waiting = 0
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-            waiting += int(fields[4].rpartition(":")[2], 16)
+    with open("/proc/net/tcp") as table:
+        next(table)
+        for line in table:
+            fields = line.split()
+            if fields[3] != "0A":  # listeners come first, and then some ten thousand in TIME_WAIT
+                break
+            if int(fields[1].rpartition(":")[2], 16) == port:
+                waiting += int(fields[4].rpartition(":")[2], 16)
     return waiting
 
 
@@ -94,10 +99,11 @@ def open_fds(pid: int) -> int:
 def limited_fds(pid: int, room: int) -> Iterator[None]:
     """Let a process open only ``room`` more descriptors, for a while."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    # The limit is above the highest number, not on how many there are.
-    highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-    free = highest + 1 - open_fds(pid)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + max(0, room - free), before[1]))
+    # The limit is on the numbers, and new ones are the lowest that are unused.
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    unused = (number for number in range(before[0]) if number not in used)
+    limit = next(itertools.islice(unused, room, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:

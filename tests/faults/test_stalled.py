@@ -62,7 +62,9 @@ def test_a_loaded_servers_stalled_worker_traps_one() -> None:
                 recalled = server.status()["listeners"][0]["recalled"] - recalled
             report = load.stop()
         assert report.failed == 0, report.summary()
-        late = [r for r in report.records if r.start > since and r.first_byte > RECALLED_WITHIN]
+        # What the client itself was late by says how busy the machine was with other things.
+        slow = RECALLED_WITHIN + report.max_lag
+        late = [r for r in report.records if r.start > since and r.first_byte > slow]
         # It may have been stopped with one connection received and not yet acknowledged.
         stuck = [r for r in report.records if r.worker == 1 and r.total > RECALLED_WITHIN]
         assert not [record for record in late if record.worker != 1], report.summary()
@@ -70,31 +72,30 @@ def test_a_loaded_servers_stalled_worker_traps_one() -> None:
         assert recalled <= 1
 
 
-def test_a_hung_worker_is_dumped_killed_and_replaced() -> None:
-    with BalancerServer("-t", "1", workers=2) as server:
+def test_hung_workers_are_dumped_killed_and_replaced() -> None:
+    """One hangs in Python, whose stacks are shown; one is stopped, and shows nothing."""
+    with BalancerServer("-t", "1", workers=3) as server:
+        pids = server.workers
         before = len(server.log_lines())
-        hung = ask(server.port, "/block/60")
-        victim = taken_by(server)
-        with hung, InThread(Plan(port=server.port, rate=200, duration=60)) as load:
-            server.wait_for_line(rf"worker {victim} .* no heartbeat for 1 s \(-t\) and is ended")
-            server.wait_for_line(r"worker 3 .* is ready", after=before)
-            pass_attempts(load, 100)
-            report = load.stop()
+        with ask(server.port, "/block/60") as hung:
+            blocked = taken_by(server)
+            silent = next(each for each in pids if each != blocked)
+            server.kill(silent, signal.SIGSTOP)
+            with InThread(Plan(port=server.port, rate=200, duration=60)) as load:
+                for victim in (blocked, silent):
+                    pattern = rf"worker {victim} .* no heartbeat for 1 s \(-t\) and is ended"
+                    server.wait_for_line(pattern, after=before)
+                server.wait_for(lambda status: len(ready(status)) == 3)
+                pass_attempts(load, 100)
+                report = load.stop()
             with pytest.raises((EOFError, ConnectionResetError)):
                 hung.receive_response()
         assert report.failed == 0, report.summary()
         log = "\n".join(server.log_lines()[before:])
         assert re.search(r"demo\.py.* in _block", log), log
-        assert re.search(rf"worker {victim} .* was killed by SIG(ABRT|KILL)", log), log
-        assert set(ready(server.status())) == {1, 2, 3} - {victim}
-
-
-def test_a_stopped_worker_is_killed_in_the_end() -> None:
-    with BalancerServer("-t", "1", workers=2) as server:
-        server.kill(1, signal.SIGSTOP)
-        server.wait_for_line(r"worker 1 .* was killed by SIGKILL", deadline=10)
-        server.wait_ready(2)
-        assert {raw.get(server.port).worker for _ in range(4)} == {2, 3}
+        assert re.search(rf"worker {blocked} .* was killed by SIGABRT", log), log
+        assert re.search(rf"worker {silent} .* was killed by SIGKILL", log), log
+        assert len(set(server.workers) & set(pids)) == 1
 
 
 def test_a_cooling_worker_delays_no_recall() -> None:
