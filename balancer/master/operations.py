@@ -171,7 +171,8 @@ class Operations:
         try:
             await self._spawner.renew(self._settings.boot_timeout)
         except BalancerError as error:
-            logger.error("reload: %s; the running workers stay", error)
+            sentence, newline, traceback = str(error).partition("\n")
+            logger.error("reload: %s; the running workers stay%s%s", sentence, newline, traceback)
             return
         for slot in list(self._supervisor.slots):
             if not slot.retired and not await self._supervisor.replace(slot):

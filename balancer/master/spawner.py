@@ -52,7 +52,8 @@ class Spawner:
     def __init__(self, configure: Configure, nursery: trio.Nursery) -> None:
         self._configure = configure
         self._nursery = nursery
-        self._servers: list[_Server] = []  # the last one is current
+        self._servers: list[_Server] = []  # the last one is current, the others are retired
+        self._candidate: _Server | None = None  # what a reload has started, while it warms up
         self._orphans: dict[int, WorkerHandle] = {}  # of dead fork servers, to be guarded
         self._starting = trio.Lock()
         self._closing = False
@@ -83,29 +84,40 @@ class Spawner:
         Raises:
             AppError, BootError: it isn't warm within ``seconds``, or can't preload the app.
         """
-        async with self._starting:
-            try:
-                server = await self._start()
-            except OSError as error:
-                raise BootError(f"no fork server can be started: {error.strerror}") from error
-            with trio.move_on_after(seconds):
-                await server.warm.wait()
-            if server.failure is None and server.warm.is_set() and server.link.alive:
-                for old in self._servers[:-1]:
-                    old.retired = True
-                    self._dismiss(old)
-                return
-            self._servers.remove(server)
-            server.retired = True
-            server.link.close()
+        try:
+            server = self._candidate = await self._open()
+        except OSError as error:
+            raise BootError(f"no fork server can be started: {error.strerror}") from error
+        # Until it is warm, the current one goes on: a worker that dies is replaced at once.
+        with trio.move_on_after(seconds):
+            await server.warm.wait()
+        self._candidate = None
+        if server.failure is None and server.warm.is_set() and server.link.alive:
+            old_ones = list(self._servers)
+            self._servers.append(server)
+            for old in old_ones:
+                old.retired = True
+                self._dismiss(old)
+            return
+        server.retired = True
+        server.link.close()
         if server.failure is not None:
             raise AppError(server.failure)
         raise BootError(f"the new fork server wasn't ready within {seconds:g} s")
+
+    def give_up(self, worker: WorkerHandle) -> None:
+        """A worker wasn't forked in time: its fork server hangs, and makes way for another one."""
+        for server in self._servers:
+            if worker.id in server.workers and worker.pid is None:
+                logger.error("the fork server (pid %d) hangs and is killed", server.link.pid)
+                server.link.kill()
 
     async def close(self, seconds: float) -> None:
         """Let all fork servers leave; who hasn't after ``seconds`` is killed."""
         self._closing = True
         servers = list(self._servers)
+        if self._candidate is not None:
+            servers.append(self._candidate)
         for server in servers:
             server.link.close()
         with trio.move_on_after(seconds) as scope:
@@ -122,10 +134,14 @@ class Spawner:
             return await self._start()
 
     async def _start(self) -> _Server:
-        server = _Server(await ForkServer.start(self._configure))
+        server = await self._open()
         self._servers.append(server)
-        self._nursery.start_soon(self._listen, server)
         await self._guard(server)
+        return server
+
+    async def _open(self) -> _Server:
+        server = _Server(await ForkServer.start(self._configure))
+        self._nursery.start_soon(self._listen, server)
         return server
 
     async def _guard(self, server: _Server) -> None:
@@ -204,9 +220,12 @@ class Spawner:
 
     def forget(self, worker: WorkerHandle) -> None:
         """A worker is dead: nobody has to guard it."""
-        self._orphans.pop(worker.id, None)
+        if self._orphans.pop(worker.id, None) is not None:
+            for server in self._servers:
+                if server.retired:
+                    self._dismiss(server)
 
     def _dismiss(self, server: _Server) -> None:
-        """Let a retired fork server go once its last worker is reaped."""
-        if not server.workers:
+        """Let a retired fork server go once all are dead whom it would take along."""
+        if not server.workers and not server.guards & self._orphans.keys():
             server.link.close()

@@ -193,6 +193,7 @@ class Supervisor:
         if scope.cancelled_caught:
             worker.boot_error = self._late("wasn't forked")
             worker.reaped.set()
+            self._spawner.give_up(worker)
         worker.far.close()
         if worker.pid is not None:
             await self._attend(worker, slot)
@@ -355,7 +356,8 @@ class Supervisor:
         if verdict is None:
             return False
         if self.failure is None:
-            self.failure = AppError(error.text) if error.app else BootError(_no_start(worker))
+            sentence = error.text.partition("\n")[0]  # the traceback is in the log
+            self.failure = AppError(sentence) if error.app else BootError(_no_start(worker))
             self.failed.set()
         return True
 
