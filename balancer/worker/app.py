@@ -14,7 +14,7 @@ from balancer.settings import AppSpec, parse_app
 if TYPE_CHECKING:
     from balancer.http1.exchange import Handler
 
-__all__ = ["load_app"]
+__all__ = ["import_app", "load_app"]
 
 
 def load_app(app: str | None, worker_id: int) -> Handler:
@@ -28,6 +28,13 @@ def load_app(app: str | None, worker_id: int) -> Handler:
     if not callable(found):
         raise AppError(f"app {app}: {spec.attr} is a {type(found).__name__}, not callable")
     return cast("Handler", found)
+
+
+def import_app(app: str | None) -> None:
+    """Import what ``load_app`` will look into.  A factory is left for the workers to call: what it
+    opens or starts is for one process."""
+    if app is not None:
+        _find(app, parse_app(app))
 
 
 def _find(app: str, spec: AppSpec) -> object:

@@ -17,7 +17,7 @@ from balancer.core.messages import BootFailed, encode_frame
 from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.net.handoff import HandoffReceiver
 from balancer.net.slots import SlotTable, SlotWriter
-from balancer.worker.app import load_app
+from balancer.worker.app import import_app, load_app
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ logger = logging.getLogger("balancer")
 
 def preload(config: WorkerConfig) -> None:
     """Import the app once, before the workers are forked."""
-    load_app(config.app, 0)
+    import_app(config.app)
 
 
 def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:

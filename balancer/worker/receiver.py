@@ -142,6 +142,7 @@ class KernelAcceptor:
         self._slot = slot
         self._start = start
         self._batch = batch
+        self._complained = False
         self._room = trio.Event()
 
     async def run(self) -> None:
@@ -168,8 +169,10 @@ class KernelAcceptor:
     async def _accept(self) -> None:
         exhausted = self._take(self._batch)
         if exhausted is not None:
-            logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
+            if not self._complained:
+                logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
             await trio.sleep(0.1)
+        self._complained = exhausted is not None
 
     def _take(self, most: int) -> OSError | None:
         admission = self._admission
