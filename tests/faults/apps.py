@@ -54,6 +54,11 @@ def slow() -> Handler:
     return make_handler(_worker_id())
 
 
+def failing() -> Handler:
+    """A factory that raises."""
+    raise KeyError("nothing")
+
+
 def dead() -> Handler:
     """No worker ever starts."""
     os._exit(3)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.apps import BROKEN
 from tests.faults.lab import APPS
 from tests.support import raw
-from tests.support.server import BalancerServer
+from tests.support.server import BalancerServer, ready
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
@@ -35,6 +34,7 @@ def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
         ("native:no_such_module:app", r"can't import no_such_module: .*", ("--preload",)),
         ("native:tests.faults.apps:nothing", r"tests\.faults\.apps has no attribute nothing", ()),
         ("native:tests.faults.apps:LEDGER", r"LEDGER is a str, not callable", ()),
+        ("native:tests.faults.apps:failing()", r"the factory failed: KeyError: 'nothing'$", ()),
     ],
 )
 def test_an_app_that_is_not_there_ends_the_server_at_once(
@@ -126,3 +126,33 @@ def test_a_stop_waits_for_no_worker_that_boots(tmp_path: Path) -> None:
         start = monotonic()
         server.finish()
         assert monotonic() - start < 1
+
+
+def test_a_preload_that_fails_at_a_reload_keeps_the_old_workers(tmp_path: Path) -> None:
+    app = tmp_path / "site_app.py"
+    app.write_text("from tests.faults.apps import holding\n")
+    args, env = ("--preload",), {"PYTHONPATH": f"{_ROOT}:{tmp_path}"}
+    with BalancerServer(*args, workers=2, app="native:site_app:holding()", env=env) as server:
+        pids = server.workers
+        app.write_text("1/0\n")
+        assert server.command("reload").returncode == 0
+        server.wait_for_line(r"reload: app .*ZeroDivisionError: .*; the running workers stay$")
+        server.wait_for(lambda status: status["master"]["state"] == "running")
+        assert server.workers == pids
+        server.kill(1)
+        server.wait_for(lambda status: set(ready(status)) == {2, 3})
+
+
+def test_a_worker_is_replaced_while_a_reload_still_preloads(tmp_path: Path) -> None:
+    app, gate = tmp_path / "slow_app.py", tmp_path / "gate"
+    text = "import pathlib, time\nfrom tests.faults.apps import holding\n"
+    app.write_text(text)
+    args, env = ("--preload",), {"PYTHONPATH": f"{_ROOT}:{tmp_path}"}
+    with BalancerServer(*args, workers=2, app="native:slow_app:holding()", env=env) as server:
+        app.write_text(f"{text}while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n")
+        assert server.command("reload").returncode == 0
+        server.kill(1)
+        server.wait_for(lambda status: set(ready(status)) == {2, 3}, deadline=5)
+        gate.touch()
+        server.wait_for_line("reload: done")
+        assert set(server.wait_ready(2)) == {4, 5}

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.lab import ask, fork_server, pass_attempts, send, taken_by, until
+from tests.faults.apps import BROKEN
+from tests.faults.lab import (
+    APPS,
+    ask,
+    fork_server,
+    pass_attempts,
+    send,
+    stopped,
+    taken_by,
+    until,
+)
 from tests.support.client import InThread, Plan
 from tests.support.server import BalancerServer, ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.server import Status
 
@@ -97,19 +109,38 @@ def test_the_master_stops_cleanly_right_after_its_death() -> None:
         send(fork_server(server), signal.SIGKILL)
 
 
-def test_a_stopped_fork_server_delays_no_request() -> None:
-    with BalancerServer("--boot-timeout", "1", workers=2, stop_deadline=15) as server:
+def test_a_reload_that_fails_leaves_the_guarded_alive(tmp_path: Path) -> None:
+    """The fork server that guards them retires; it would take them along when it goes."""
+    broken = tmp_path / "broken"
+    app, env = f"{APPS}breakable()", {BROKEN: str(broken)}
+    with BalancerServer("--graceful-timeout", "0.5", workers=2, app=app, env=env) as server:
+        pids = server.workers
+        _kill_fork_server(server)
+        broken.touch()
+        assert server.command("reload").returncode == 0
+        server.wait_for_line("reload: given up")
+        time.sleep(1.5)  # to see nothing happen
+        assert server.workers == pids
+        broken.unlink()
+        assert server.command("reload").returncode == 0
+        server.wait_for_line("reload: done")
+        # Three have come; those that nobody needs any more have gone.
+        until(lambda: len(server.process.family()) == 2 + 2)
+
+
+def test_a_fork_server_that_hangs_makes_way_for_another() -> None:
+    with BalancerServer("--boot-timeout", "1", workers=2) as server:
         pid = fork_server(server)
-        send(pid, signal.SIGSTOP)
-        try:
-            with InThread(Plan(port=server.port, rate=300, duration=60)) as load:
-                pass_attempts(load, 50)
-                server.kill(1, signal.SIGTERM)
-                before = len(server.log_lines())
-                server.wait_for_line(r"worker 3 .* wasn't forked within 1 s", after=before)
-                report = load.stop()
-        finally:
-            send(pid, signal.SIGCONT)
+        with (
+            stopped(pid),
+            InThread(Plan(port=server.port, rate=300, duration=60)) as load,
+        ):
+            pass_attempts(load, 50)
+            before = len(server.log_lines())
+            server.kill(1, signal.SIGTERM)
+            server.wait_for_line(r"worker 3 .* wasn't forked within 1 s", after=before)
+            server.wait_ready(2)
+            report = load.stop()
         assert report.failed == 0, report.summary()
-        server.wait_ready(2)
-        until(lambda: len(server.process.family()) == 4, what="the late worker has left")
+        assert fork_server(server) != pid
+        until(lambda: len(server.process.family()) == 4)
