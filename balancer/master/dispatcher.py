@@ -141,6 +141,11 @@ class Dispatcher:
                 listener.close()
                 break
             found += fds
+        if exhausted is not None:
+            logger.warning(
+                "%s: no file descriptors left for the connections that wait; they are reset",
+                listener.address,
+            )
         for fd in [*found, *fds]:
             self._scheduler.accepted(listener.lane, fd)
         self._dispatch()
@@ -199,7 +204,7 @@ class Dispatcher:
         """Look at the hearts of the overdue, and at the loads: called at every tick."""
         for worker in list(self._overdue):
             link = self._by_worker[worker]
-            if not self._scheduler.held(worker) & Hold.OVERDUE:
+            if not self._is_overdue(worker):
                 self._overdue.discard(worker)
             elif link.words[HEARTBEAT] != link.heart:
                 self._overdue.discard(worker)
@@ -265,9 +270,14 @@ class Dispatcher:
     def _tick(self, now: float) -> None:
         if self._paused_until <= now:
             self._paused_until = NEVER
+        # Who has answered since may be late again, and with another heartbeat.
+        self._overdue = {worker for worker in self._overdue if self._is_overdue(worker)}
         self._scheduler.tick(now)
         self._note_overdue()
         self._dispatch()
+
+    def _is_overdue(self, worker: int) -> bool:
+        return bool(self._scheduler.held(worker) & Hold.OVERDUE)
 
     def _turn(self, patience: float) -> bool:
         """Everything that is ready now, or within ``patience``; False when that was nothing."""
@@ -363,7 +373,7 @@ class Dispatcher:
 
     def _note_overdue(self) -> None:
         for worker, link in self._by_worker.items():
-            if worker not in self._overdue and self._scheduler.held(worker) & Hold.OVERDUE:
+            if worker not in self._overdue and self._is_overdue(worker):
                 self._overdue.add(worker)
                 # The beat that counts is one after this: the last may be from before it blocked.
                 link.heart = link.words[HEARTBEAT]

@@ -199,15 +199,20 @@ def _tcp(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):  # macOS has another name for it
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        _set_inherited(sock)
         sock.bind(address)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _set_inherited(sock: socket.socket) -> None:
+    """The options that accepted connections inherit."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # macOS has another name for it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
 
 
 def _unix(path: str) -> socket.socket:
@@ -247,6 +252,8 @@ def _adopt(fd: int) -> socket.socket:
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise OSError(errno.EPROTOTYPE, "not a stream socket")
+    if sock.family != socket.AF_UNIX:
+        _set_inherited(sock)
     return sock
 
 
