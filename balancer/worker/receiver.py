@@ -66,10 +66,12 @@ class Receiver:
         self._families = families
         self._serve = serve
         self._nursery: trio.Nursery
+        self._clean: contextvars.Context
 
     def start(self, nursery: trio.Nursery) -> None:
         """Receive, and serve in tasks of this nursery, until it is cancelled."""
         self._nursery = nursery
+        self._clean = contextvars.copy_context()
         self._promote()
 
     def room(self) -> None:
@@ -77,10 +79,11 @@ class Receiver:
         self._pair.answer(AnswerKind.ROOM)
 
     def _promote(self) -> None:
-        self._nursery.start_soon(self._lead)
+        # A task begins with a copy of the context that starts it, and this may be a connection's:
+        # what the app has set there (a user, say) is no business of the next one's.
+        self._clean.run(self._nursery.start_soon, self._lead)
 
     async def _lead(self) -> None:
-        clean = contextvars.copy_context()
         while True:
             await trio.lowlevel.wait_readable(self._pair.fileno())
             for _ in range(BATCH):
@@ -94,9 +97,8 @@ class Receiver:
                     continue
                 if await watch(self._serve(sock), self._promote):
                     return
-                if contextvars.copy_context() != clean:
-                    # The app has left something in this task's context, which is no business of the
-                    # next connection's.
+                if contextvars.copy_context() != self._clean:
+                    # The app has left something in this task's context without ever waiting.
                     self._promote()
                     return
 
