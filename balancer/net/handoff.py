@@ -56,6 +56,9 @@ class AnswerKind(IntEnum):
     ROOM = 5  # of no connection: there is room again after FULL
 
 
+_KINDS = frozenset(map(int, AnswerKind))
+
+
 class Handoff(NamedTuple):
     """A connection as the worker receives it; ``fd`` is None when there was no room for it."""
 
@@ -115,16 +118,21 @@ class HandoffSender:
         """The worker's next answer, an ``AnswerKind`` and the number of the connection.
 
         None when there is none now, or never will be.  The number of ROOM means nothing.
+        What is no answer comes of an app that wrote to a descriptor that isn't its own: skipped.
         """
-        try:
-            packet = self._recv(_UP.size)
-        except BlockingIOError:
-            return None
-        except ConnectionResetError:
-            # The worker left packets unread.  On SEQPACKET the error comes *before* its last
-            # words, which are still there to read.
-            return self.answer()
-        return _UP.unpack(packet) if packet else None
+        while True:
+            try:
+                packet = self._recv(_UP.size + 1)  # one more, to see that it is too long
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # The worker left packets unread.  On SEQPACKET the error comes *before* its last
+                # words, which are still there to read.
+                continue
+            if not packet:
+                return None
+            if len(packet) == _UP.size and packet[0] in _KINDS:
+                return _UP.unpack(packet)
 
     def recall(self) -> int | None:
         """Take back the oldest connection that the worker hasn't received: its number."""

@@ -442,3 +442,13 @@ def test_closing_twice_is_closing_once() -> None:
         for end in (sender, receiver):
             end.close()
             end.close()
+
+
+def test_what_is_no_answer_is_skipped() -> None:
+    with pair() as (sender, receiver):
+        for junk in (b"print to the wrong descriptor\n", b"\x01", b"\x09" + bytes(8), bytes(9)):
+            os.write(receiver.fileno(), junk)
+        receiver.answer(AnswerKind.ACK, 7)
+        os.write(receiver.fileno(), b"\x01" + bytes(9))
+        assert sender.answer() == (AnswerKind.ACK, 7)
+        assert sender.answer() is None
