@@ -321,6 +321,7 @@ class Exchange:
 
     def abort(self) -> None:
         """Cut the connection with a reset, so that what was sent can't be taken for complete."""
+        self.persist = False  # after ``respond`` too, nothing is read from it any more
         self._connection.abort()
 
     # for the engine

@@ -216,3 +216,15 @@ async def test_closing_twice_and_names_of_unix_sockets() -> None:
         transport.close()
         transport.abort()
         assert theirs.fileno() == -1
+
+
+async def test_a_connection_that_was_aborted_behind_its_response_is_over() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(200, (), b"hi")
+        exchange.abort()
+
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.sendall(GET)
+        await Http1Server(handler, Http1Config(), NullStats()).serve(theirs)
+    assert theirs.fileno() == -1
