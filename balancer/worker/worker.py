@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import sys
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -47,7 +48,7 @@ def engine_config(config: WorkerConfig) -> Http1Config:
         max_body=config.limit_request_body,
         header_timeout=config.header_timeout,
         keep_alive=config.keep_alive,
-        keep_alive_requests=config.keep_alive_requests,
+        keep_alive_requests=config.keep_alive_requests or sys.maxsize,  # 0: any number
         body_timeout=config.body_timeout,
         send_timeout=config.send_timeout,
     )

@@ -140,12 +140,14 @@ async def worker(
     max_requests: int = 0,
     shared_accept: bool = False,
     graceful_timeout: float = 30.0,
+    keep_alive_requests: int = 1000,
 ) -> AsyncIterator[Master]:
     config = WorkerConfig(
         worker_connections=worker_connections,
         max_requests=max_requests,
         shared_accept=shared_accept,
         graceful_timeout=graceful_timeout,
+        keep_alive_requests=keep_alive_requests,
     )
     master = Master()
     try:
@@ -196,6 +198,12 @@ class TestConnections:
                 assert await master.answer() == (AnswerKind.NO_FDS, 2)
             await client.aclose()
             await master.connect()
+
+    async def test_without_a_limit_of_requests_connections_are_kept(self) -> None:
+        async with worker(keep_alive_requests=0) as master:
+            client = await master.connect()
+            for _ in range(2):
+                assert b"Connection: close" not in await client.ask()
 
     async def test_the_slot_tells_what_it_does(self) -> None:
         async with worker() as master:
