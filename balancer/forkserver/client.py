@@ -39,6 +39,7 @@ class ForkServer:
         self._decode = PacketDecoder[ForkServerMessage](ForkServerMessage)
         self.children = 0
         self.alive = True
+        self._sending = trio.Lock()
         self.retired = False  # replaced by a newer one: to be closed after its last child
 
     @classmethod
@@ -114,9 +115,19 @@ class ForkServer:
         self.alive = False
 
     async def _send(self, packet: bytes, fds: list[int]) -> bool:
-        while self.alive:
-            try:
-                return send_packet(self._sock, packet, fds)
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._sock)
+        async with self._sending:  # only one task may wait for the socket
+            while self.alive:
+                try:
+                    return send_packet(self._sock, packet, fds)
+                except BlockingIOError:
+                    if not await self._writable():
+                        break
         return False
+
+    async def _writable(self) -> bool:
+        """Wait for room for a packet; False when this end was closed meanwhile."""
+        try:
+            await trio.lowlevel.wait_writable(self._sock)
+        except trio.ClosedResourceError:
+            return False
+        return True
