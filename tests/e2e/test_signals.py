@@ -143,7 +143,7 @@ def test_term_of_one_worker_drains_and_replaces_it() -> None:
         assert {raw.get(server.port).worker for _ in range(4)} == set(server.workers)
         assert client.receive_response().status == 200
         server.wait_for(lambda status: len(status["workers"]) == 2)
-        assert any(re.search(rf"worker {leaving} .* has left", x) for x in server.log_lines())
+        server.wait_for_line(rf"worker {leaving} .* has left")
 
 
 def test_interrupts_of_the_terminal_reach_only_the_master(tmp_path: Path) -> None:

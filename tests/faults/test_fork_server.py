@@ -144,3 +144,18 @@ def test_a_fork_server_that_hangs_makes_way_for_another() -> None:
         assert report.failed == 0, report.summary()
         assert fork_server(server) != pid
         until(lambda: len(server.process.family()) == 4)
+
+
+@pytest.mark.soak
+def test_hundreds_of_workers_start_and_are_guarded() -> None:
+    """More than its socket has room for, and more than fit into one message."""
+    server = BalancerServer(
+        "--graceful-timeout", "1", workers=280, expect_exit=-9, start_deadline=90
+    )
+    with server:
+        _kill_fork_server(server)
+        for pid in server.wait_ready(280).values():
+            send(pid, signal.SIGSTOP)
+        server.signal(signal.SIGKILL)
+        server.process.wait(5)
+        assert not server.process.survivors(deadline=6.0)

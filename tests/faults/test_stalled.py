@@ -32,7 +32,7 @@ def test_an_idle_servers_stalled_worker_traps_one(how: str) -> None:
     with BalancerServer(workers=3) as server:
         pids = server.workers
         if how == "blocked":
-            with ask(server.port, "/block/2.5") as blocker:
+            with ask(server.port, "/block/1.6") as blocker:
                 stalled = taken_by(server)
                 answers = _timed(server, 12)
                 assert blocker.receive_response().status == 200

@@ -43,7 +43,7 @@ def _beating(status: Status) -> bool:
 
 @pytest.mark.parametrize("whole", [True, False], ids=["everybody", "the master"])
 def test_a_pause_kills_nobody(whole: bool) -> None:
-    _pause(whole, 2.6, "-t", "1")
+    _pause(whole, 2.0, "-t", "1")
 
 
 @pytest.mark.soak
