@@ -30,30 +30,32 @@ class ForkServer:
     """A running fork server; owns its socket and its process.
 
     It must be kept until the last of its workers is gone: closing it tells it that the master is
-    dead.  ``children`` counts them for that; the supervisor keeps the count.
+    dead.
     """
 
     def __init__(self, process: trio.Process, sock: socket.socket) -> None:
         self._process = process
         self._sock = sock
         self._decode = PacketDecoder[ForkServerMessage](ForkServerMessage)
-        self.children = 0
         self.alive = True
         self._sending = trio.Lock()
-        self.retired = False  # replaced by a newer one: to be closed after its last child
 
     @classmethod
     async def start(cls, configure: Configure) -> ForkServer:
         """Start one; it says ``Warm`` or ``PreloadFailed`` when it has imported everything."""
         near, far = packet_pair()
         near.setblocking(False)
-        with far:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "balancer.forkserver", str(far.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[far.fileno()],
-                start_new_session=True,
-            )
+        try:
+            with far:
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-m", "balancer.forkserver", str(far.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[far.fileno()],
+                    start_new_session=True,
+                )
+        except BaseException:
+            near.close()
+            raise
         server = cls(process, near)
         send_packet(near, encode_packet(configure))
         return server
