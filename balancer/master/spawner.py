@@ -115,6 +115,9 @@ class Spawner:
     async def close(self, seconds: float) -> None:
         """Let all fork servers leave; who hasn't after ``seconds`` is killed."""
         self._closing = True
+        with trio.move_on_after(seconds):
+            async with self._starting:  # who is just being started has to leave, too
+                pass
         servers = list(self._servers)
         if self._candidate is not None:
             servers.append(self._candidate)

@@ -316,6 +316,8 @@ class Supervisor:
         if worker.id in self.workers:
             logger.warning("%s didn't end in time and is killed", worker)
             worker.signal(signal.SIGKILL)
+            if self.stopping:
+                self._spawner.give_up(worker)  # if it isn't even forked: nobody waits for that now
 
     # -- what follows from a death ------------------------------------------------------------
 
@@ -325,8 +327,8 @@ class Supervisor:
             slot.successor = None
         if slot.current is worker:
             slot.current, slot.successor = slot.successor, None
+            self._ports.slot_down(slot.number, self._dispatcher)  # a successor may boot for long
         if slot.vacant and not slot.retired and not self.stopping:
-            self._ports.slot_down(slot.number, self._dispatcher)
             if worker.ready_at is None and self._gives_up(worker):
                 return
             slot.restarts += 1

@@ -311,6 +311,25 @@ class TestScaling:
             for client in clients:
                 client.close()
 
+    async def test_while_the_successor_of_a_dead_worker_boots_too(self) -> None:
+        async with (
+            serving("serve serve hang", workers=2, policy="reuseport") as server,
+            trio.open_nursery() as nursery,
+        ):
+            dead = (await server.all_ready())[2]
+            slot = server.supervisor.slots[1]
+            nursery.start_soon(server.supervisor.replace, slot)
+            await server.until(lambda: slot.successor and slot.successor.pid)
+            dead.signal(signal.SIGKILL)
+            await server.until(lambda: slot.current is not dead)
+            address = ("127.0.0.1", int(server.ports.addresses[0].rpartition(":")[2]))
+            clients = [socket.create_connection(address) for _ in range(20)]
+            with trio.fail_after(3):
+                await server.until(lambda: server.dispatcher.lane(0).accepted > 0)
+            for client in clients:
+                client.close()
+            nursery.cancel_scope.cancel()
+
 
 class TestDraining:
     async def test_a_drained_worker_stays_and_gets_nothing(self) -> None:
@@ -342,6 +361,18 @@ class TestTheForkServersDeath:
             assert {await server.ask() for _ in range(4)} == {1, 2}
             await server.until(lambda: server.spawner.pid not in {None, before})
             assert server.ready == workers
+
+    async def test_one_that_hangs_holds_up_no_stop(self) -> None:
+        async with serving(boot_timeout=60.0) as server:
+            await server.all_ready()
+            assert server.spawner.pid is not None
+            os.kill(server.spawner.pid, signal.SIGSTOP)
+            server.supervisor.add_slot()
+            unborn = server.supervisor.workers[2]
+            server.supervisor.stopping = True
+            server.supervisor.quit(unborn)
+            with trio.fail_after(DEADLINE):
+                await unborn.dead.wait()
 
     async def test_the_next_spawn_works(self) -> None:
         async with serving() as server:
