@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from balancer.errors import RunError
 from balancer.net.listener import add_shard, open_listeners
 
 if TYPE_CHECKING:
@@ -62,12 +63,22 @@ class Ports:
                 dispatcher.watch(lane)
 
     def add_slot(self, slot: int) -> None:
-        """A slot gets its shards; those of slot 1 are the listeners that were bound first."""
-        self._shards[slot] = [
-            lane if slot == 1 else add_shard(lane, backlog=self._backlog)
-            for lane in self._lanes
-            if lane.sharded
-        ]
+        """A slot gets its shards; those of slot 1 are the listeners that were bound first.
+
+        RunError when there are no descriptors for them: then there is no such slot.
+        """
+        shards: list[Listener] = []
+        try:
+            shards.extend(  # one by one: those that were made before an error are in it
+                lane if slot == 1 else add_shard(lane, backlog=self._backlog)
+                for lane in self._lanes
+                if lane.sharded
+            )
+        except OSError as error:
+            for shard in shards:
+                shard.close()
+            raise RunError(f"slot {slot} can't have a listener: {error.strerror}") from error
+        self._shards[slot] = shards
 
     def slot_up(self, slot: int, dispatcher: Dispatcher) -> None:
         """A slot has a worker that accepts for itself."""

@@ -89,10 +89,10 @@ class Supervisor:
         """Why no worker will ever be ready."""
 
     def add_slot(self) -> None:
-        """One more slot, with a worker on its way."""
+        """One more slot, with a worker on its way; RunError when it can't have its listeners."""
         slot = Slot(len(self.slots) + 1)
-        self.slots.append(slot)
         self._ports.add_slot(slot.number)
+        self.slots.append(slot)
         self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
         slot.current = self._start_worker(slot)
 

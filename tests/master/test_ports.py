@@ -14,7 +14,7 @@ from balancer.master.dispatcher import Dispatcher
 from balancer.master.ports import Ports
 from balancer.net.listener import accept_batch
 from balancer.settings import Bind, Settings, TcpBind, UnixBind
-from tests.net.children import count_fds
+from tests.net.children import count_fds, no_descriptors_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +97,15 @@ class TestReusePort:
                 os.close(fd)
             for client in clients:
                 client.close()
+
+    def test_a_slot_without_descriptors_for_its_listeners_is_none(self) -> None:
+        with ports("reuseport", LOCAL, LOCAL) as (made, _dispatcher):
+            made.add_slot(1)
+            before = count_fds()
+            with no_descriptors_left(spare=1), pytest.raises(RunError, match="slot 2"):
+                made.add_slot(2)
+            assert count_fds() == before
+            assert made.inherited(2) == []
 
     def test_a_replacement_inherits_it(self) -> None:
         with ports("reuseport") as (made, dispatcher):

@@ -15,7 +15,7 @@ import trio
 
 from balancer.core.lifecycle import State
 from balancer.core.messages import Configure, WorkerConfig
-from balancer.errors import AppError, BootError
+from balancer.errors import AppError, BootError, RunError
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.ports import Ports
 from balancer.master.spawner import Spawner
@@ -23,6 +23,7 @@ from balancer.master.status import make_status
 from balancer.master.supervisor import Supervisor
 from balancer.net.slots import SlotTable
 from balancer.settings import Settings, TcpBind
+from tests.net.children import no_descriptors_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -92,6 +93,7 @@ class Server:
             self.settings,
             "running",
             1.5,
+            None,
             self.supervisor,
             self.dispatcher,
             self.ports,
@@ -273,6 +275,13 @@ class TestScaling:
             await server.all_ready()
             server.supervisor.add_slot()
             assert set(await server.all_ready()) == {1, 2}
+
+    async def test_a_slot_that_cant_have_a_listener_is_none(self) -> None:
+        async with serving(policy="reuseport") as server:
+            await server.all_ready()
+            with no_descriptors_left(), pytest.raises(RunError, match="slot 2"):
+                server.supervisor.add_slot()
+            assert len(server.supervisor.slots) == 1
 
     async def test_one_slot_less(self) -> None:
         async with serving(workers=2) as server:
