@@ -111,9 +111,7 @@ def test_emfile_in_a_worker_sends_its_connections_to_others() -> None:
         before = len(server.log_lines())
         with limited_fds(pids[1], 3), contextlib.ExitStack() as stack:
             # One after the other, so that both have their turns.
-            answers = [
-                stack.enter_context(raw.RawConnection(server.port)).get() for _ in range(20)
-            ]
+            answers = [stack.enter_context(raw.RawConnection(server.port)).get() for _ in range(20)]
         assert {answer.status for answer in answers} == {200}
         on_first = [answer for answer in answers if answer.worker == 1]
         assert 1 <= len(on_first) <= 3
