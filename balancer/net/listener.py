@@ -39,7 +39,11 @@ TRANSIENT = frozenset(
         errno.EHOSTUNREACH,
         errno.EOPNOTSUPP,
         errno.ENETUNREACH,
+        errno.ENOSR,
+        errno.ESOCKTNOSUPPORT,
+        errno.EPROTONOSUPPORT,
         errno.ETIMEDOUT,
+        errno.ECONNRESET,
         errno.EINTR,
     }
 )
@@ -95,7 +99,7 @@ def accept_batch(sock: socket.socket, limit: int) -> Accepted:
     fds: list[int] = []
     # not accept(): it would wrap every fd in an object that the master has no use for
     accept = sock._accept  # type: ignore[attr-defined]
-    while len(fds) < limit:
+    for _ in range(limit):  # the errors count: a filter that forbids accept repeats its for ever
         try:
             fds.append(accept()[0])
         except BlockingIOError:

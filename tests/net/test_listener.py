@@ -382,10 +382,15 @@ class TestAccept:
             with socket.create_connection(("127.0.0.1", port_of(lane))):
                 assert len(accept(lane)) == 2  # Linux hands out the dead one too
 
-    @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH])
+    @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ECONNRESET, errno.ENOSR])
     def test_errors_of_one_connection_are_skipped(self, number: int) -> None:
         fds, exhausted = accept_batch(Scripted(number, 7, number, 8), 64)
         assert (fds, exhausted) == ([7, 8], None)
+
+    def test_errors_without_end_hold_nobody_up(self) -> None:
+        listener = Scripted(*[errno.EPROTO] * 100)
+        assert accept_batch(listener, 64) == ([], None)
+        assert len(listener._script) == 100 - 64
 
     @pytest.mark.parametrize("number", [errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
     def test_exhaustion_ends_a_batch(self, number: int) -> None:
