@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balancer.core.control import MAX_REPLY, ControlError, decode_reply, encode
-from balancer.errors import BalancerError, ExitCode
+from balancer.errors import BalancerError, ExitCode, UsageError
 from balancer.net.control import SUFFIX, Address, connect, find_servers, safe_name
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def locate(name: str | None, control: str | None) -> Address:
     if name is not None:
         servers, others = [one for one in servers if one.name == safe_name(name)], servers
         if not servers:
-            raise NotRunning(f"-n {name}: no such server is running{_names(others)}")
+            there = f"; there are{_names(others)}" if others else ""
+            raise NotRunning(f"-n {name}: no such server is running{there}")
     if not servers:
         raise NotRunning("no server of yours is running (one with --no-control can't be seen)")
     if len(servers) > 1:
-        raise BalancerError(f"several servers are running, name one with -n{_names(servers)}")
+        raise UsageError(f"several servers are running, name one with -n{_names(servers)}")
     return servers[0]
 
 
@@ -88,7 +89,7 @@ def ask(address: Address, request: Request, timeout: float) -> Reply:
     except TimeoutError:
         raise Unresponsive(
             f"the server at {address} doesn't answer (waited {timeout:g} s); "
-            "its master may be stopped or overloaded"
+            "its master may be stopped or overloaded, and may still obey when it goes on"
         ) from None
     except ControlError as error:
         raise BalancerError(f"{address}: {error}") from None

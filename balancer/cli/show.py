@@ -22,8 +22,10 @@ def show_status(status: Status) -> str:
         f"balancer {master.version}", master.state, f"pid {master.pid}", f"up {uptime}",
         master.policy,
     ]  # fmt: skip
-    lines = [
-        " · ".join(about),
+    lines = [" · ".join(about)]
+    if master.reload_error is not None:
+        lines.append(f"the last reload was given up: {master.reload_error}")
+    lines += [
         "",
         *_table(_WORKERS, [_worker(worker) for worker in status.workers]),
         "",

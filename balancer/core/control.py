@@ -75,14 +75,18 @@ class Reply(msgspec.Struct, frozen=True):
     v: int = PROTOCOL
 
 
-class MasterStatus(msgspec.Struct, frozen=True):
-    """``state`` is starting, running, reloading or stopping."""
+class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``state`` is starting, running, reloading or stopping.
+
+    ``reload_error`` says why the last reload was given up; absent when it wasn't.
+    """
 
     pid: int
     version: str
     uptime_s: float
     policy: str
     state: str
+    reload_error: str | None = None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -44,6 +45,8 @@ SEND_PATIENCE = 1.0
 RECEIVE = 16 * 1024
 # what accept() says when the master is short of fds or memory: later it may work again
 ACCEPT_PAUSE = 0.1
+# seconds between two tries to get a control socket
+RETRY = 2.0
 
 
 class Commands(Protocol):
@@ -83,7 +86,8 @@ async def serve_control(
     """Make the control socket, say its address by ``started``, and serve it until cancelled.
 
     Where none can be made, that is logged once, ``started`` says None and the server runs on; only
-    for a path that the user named (``--control``) it is an error.
+    for a path that the user named (``--control``) it is an error.  A socket that another server
+    has is waited for: as a rule that one is about to leave.
 
     Args:
         commands: What to do.
@@ -94,12 +98,18 @@ async def serve_control(
     Raises:
         RunError: ``--control`` was given and no socket can be made there.
     """
-    control = None if settings.no_control else _open(settings, bound)
-    if control is None:
+    if settings.no_control:
         task_status.started(None)
         return
+    control = _open(settings, bound)
+    task_status.started(None if control is None else str(control.address))
+    while control is None:
+        # Nothing tells when another server's socket goes.
+        await trio.sleep(RETRY)
+        with suppress(RunError):
+            control = open_control(settings, bound=bound)
+            logger.info("the control socket is %s", control.address)
     try:
-        task_status.started(str(control.address))
         await _serve(commands, control)
     finally:
         control.close()

@@ -64,6 +64,7 @@ class Operations:
         self._spawner = spawner
         self._nursery = nursery
         self._again = False
+        self._reload_error: str | None = None
         self._started_at = trio.current_time()
         self._patience = trio.CancelScope()  # of a graceful stop, which a second request ends
         self.phase = Phase.STARTING
@@ -75,6 +76,7 @@ class Operations:
             self._settings,
             self.phase.value,
             trio.current_time() - self._started_at,
+            self._reload_error,
             self._supervisor,
             self._dispatcher,
             self._ports,
@@ -114,6 +116,8 @@ class Operations:
             )
         logger.info("%s is drained on request", worker)
         self._supervisor.drain(worker, self._settings.drain_timeout, leave=False)
+        if not any(each.state is State.READY for each in self._workers()):
+            logger.warning("no worker is in service any more: new connections wait (try reload)")
 
     async def stop(self, *, quick: bool) -> None:
         """Begin to stop; when stopping already, kill."""
@@ -168,16 +172,19 @@ class Operations:
 
     async def _roll_once(self) -> None:
         """One slot after the other: the new worker is ready before the old one drains."""
+        self._reload_error = None
         try:
             await self._spawner.renew(self._settings.boot_timeout)
         except BalancerError as error:
             sentence, newline, traceback = str(error).partition("\n")
+            self._reload_error = sentence
             logger.error("reload: %s; the running workers stay%s%s", sentence, newline, traceback)
             return
         for slot in list(self._supervisor.slots):
             if not slot.retired and not await self._supervisor.replace(slot):
                 if self.phase is not Phase.STOPPING:
-                    logger.error("reload: given up at slot %d; the others stay", slot.number)
+                    self._reload_error = f"no new worker became ready in slot {slot.number}"
+                    logger.error("reload: %s; the running workers stay", self._reload_error)
                 return
         logger.info("reload: done")
 
@@ -191,8 +198,9 @@ class Operations:
             with self._patience:
                 await trio.sleep(settings.drain_delay)
                 self._ports.close(self._dispatcher)
-                with trio.move_on_after(settings.graceful_timeout / 2):
-                    await self._dispatcher.settled()
+                if self._workers():  # else nobody will come for what is queued
+                    with trio.move_on_after(settings.graceful_timeout / 2):
+                        await self._dispatcher.settled()
         self._ports.close(self._dispatcher)
         self._supervisor.stopping = True
         for worker in self._workers():
@@ -224,5 +232,4 @@ SIGNALS = (
     signal.SIGTTOU,
     signal.SIGUSR1,
     signal.SIGUSR2,
-    signal.SIGWINCH,
 )

@@ -34,6 +34,7 @@ def make_status(
     settings: Settings,
     phase: str,
     uptime: float,
+    reload_error: str | None,
     supervisor: Supervisor,
     dispatcher: Dispatcher,
     ports: Ports,
@@ -45,10 +46,11 @@ def make_status(
         _worker(worker, slots.get(worker.slot), supervisor)
         for worker in supervisor.workers.values()
     ]
-    workers += [_backoff(slot) for slot in supervisor.slots if slot.vacant]
+    if not supervisor.stopping:
+        workers += [_backoff(slot) for slot in supervisor.slots if slot.vacant]
     workers.sort(key=lambda each: (each.slot, each.id))
     return Status(
-        master=MasterStatus(os.getpid(), __version__, uptime, settings.policy, phase),
+        master=MasterStatus(os.getpid(), __version__, uptime, settings.policy, phase, reload_error),
         workers=workers,
         listeners=[
             _listener(index, address, dispatcher) for index, address in enumerate(ports.addresses)

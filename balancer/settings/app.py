@@ -44,7 +44,10 @@ def check_app(text: str) -> str:
 
 def _parse(text: str) -> AppSpec:
     if not text.startswith(PREFIX):
-        raise ValueError("this version serves native:module:attr, or the demo when no APP is given")
+        raise ValueError(
+            "ASGI and WSGI apps aren't served yet; "
+            "native:module:attr names an async def handler(exchange)"
+        )
     module, colon, attr = text.removeprefix(PREFIX).partition(":")
     factory = attr.endswith("()")
     attr = attr.removesuffix("()")

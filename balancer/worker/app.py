@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import TYPE_CHECKING, cast
 
 from balancer.apps.demo import make_handler
@@ -25,6 +27,12 @@ def load_app(app: str | None, worker_id: int) -> Handler:
     found = _find(app, spec)
     if spec.factory:
         found = _call(app, found)
+    if isinstance(found, FunctionType) and not found.__code__.co_flags & CO_COROUTINE:
+        hint = "" if spec.factory else f"; if it makes one, say {app}()"
+        raise AppError(
+            f"app {app}: {found.__name__} is a plain function, and a handler is an "
+            f"async def handler(exchange){hint}"
+        )
     if not callable(found):
         raise AppError(f"app {app}: {spec.attr} is a {type(found).__name__}, not callable")
     return cast("Handler", found)

@@ -124,7 +124,8 @@ def test_file_environment_and_flag(
         (["-b", "8000"], "-b 8000: a port needs a colon; did you mean :8000?"),
         (["-t", "-1"], "-t -1: not a duration; write 30, 30s, 250ms or 1h30m"),
         (["main:app"],
-         "APP main:app: this version serves native:module:attr, or the demo when no APP is given"),
+         ("APP main:app: ASGI and WSGI apps aren't served yet; "
+          "native:module:attr names an async def handler(exchange)")),
         (["-c", "b.py"], "-c b.py: only .toml files can be read in this version"),
         (["-c", "none.toml"], "-c none.toml: No such file or directory"),
     ],

@@ -105,12 +105,15 @@ def test_a_reload_that_fails_keeps_the_old_workers(tmp_path: Path) -> None:
         pids = server.workers
         broken.touch()
         assert server.command("reload").returncode == 0
-        server.wait_for_line("reload: given up at slot 1; the others stay")
-        server.wait_for(lambda status: status["master"]["state"] == "running")
+        why = "no new worker became ready in slot 1"
+        server.wait_for_line(f"reload: {why}; the running workers stay")
+        status = server.wait_for(lambda status: status["master"]["state"] == "running")
+        assert status["master"]["reload_error"] == why
         assert server.workers == pids
         broken.unlink()
         assert server.command("reload").returncode == 0
         server.wait_for_line("reload: done")
+        assert "reload_error" not in server.status()["master"]
         assert not set(pids) & set(server.workers)
 
 

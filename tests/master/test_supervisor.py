@@ -255,6 +255,11 @@ class TestReplacing:
             assert server.supervisor.slots[0].restarts == 1
             assert await server.ask() == 2
 
+    async def test_who_wants_to_go_is_replaced_although_the_first_try_fails(self) -> None:
+        async with serving("leaving exit serve") as server:
+            await server.until(lambda: list(server.supervisor.workers) == [3])
+            assert await server.ask() == 3
+
     async def test_a_reload_starts_a_new_fork_server_and_the_old_one_leaves(self) -> None:
         async with serving() as server:
             old = (await server.all_ready())[1]

@@ -60,6 +60,13 @@ class TestAGoodModule:
         app = f"native:{site}:number"
         assert failure(app) == f"app {app}: number is a int, not callable"
 
+    def test_a_factory_without_its_parentheses(self, site: str) -> None:
+        app = f"native:{site}:make"
+        assert failure(app) == (
+            f"app {app}: make is a plain function, and a handler is an "
+            f"async def handler(exchange); if it makes one, say {app}()"
+        )
+
     def test_a_factory_that_is_none(self, site: str) -> None:
         app = f"native:{site}:number()"
         assert failure(app) == f"app {app}: the factory is a int, not callable"
