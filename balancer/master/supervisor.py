@@ -293,7 +293,14 @@ class Supervisor:
                 slot.current = self._start_worker(slot)
         elif slot.successor is None:
             slot.restarts += 1
-            self._nursery.start_soon(self.replace, slot)
+            self._nursery.start_soon(self._replace_leaving, worker, slot)
+
+    async def _replace_leaving(self, worker: WorkerHandle, slot: Slot) -> None:
+        """It asks only once: a successor that fails is tried again, ever later."""
+        while slot.current is worker and not await self.replace(slot):
+            if slot.retired or self.stopping:
+                return
+            await trio.sleep(slot.respawn.died(trio.current_time(), None, random.random()))
 
     def _bury(self, worker: WorkerHandle) -> int:
         """Everything of a dead worker goes; how many of its connections others get."""
