@@ -20,7 +20,9 @@ def test_apps(text: str, spec: AppSpec) -> None:
     assert parse_app(text) == spec
 
 
-SERVES = "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
+SERVES = (
+    "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
+)
 FORM = "not native:module:attr or native:module:factory()"
 
 

@@ -63,7 +63,9 @@ TIME = [("soon", "not a duration; write 30, 30s, 250ms or 1h30m"),
 DEADLINE = [*TIME, ("0", "must be at least 1ms"), ("off", TIME[0][1])]
 SIZE = [("big", "not a size; write 65536, 64KiB or 8MiB")]
 PATH = [("", "not a path"), ("a\0b", "not a path")]
-NO_APP = "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
+NO_APP = (
+    "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
+)
 SWITCH = [("maybe", "must be true or false")]
 
 # bad values of each setting, and the end of the message
