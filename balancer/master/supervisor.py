@@ -330,6 +330,8 @@ class Supervisor:
 
     def _succeed(self, worker: WorkerHandle, slot: Slot) -> None:
         """Who comes after a dead worker, and when."""
+        if worker is not slot.current and worker is not slot.successor:
+            return  # it had been replaced before it went
         if slot.successor is worker:
             slot.successor = None
         if slot.current is worker:
