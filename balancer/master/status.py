@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["make_status"]
 
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
 
 def make_status(
     settings: Settings,
@@ -71,7 +73,7 @@ def _worker(worker: WorkerHandle, slot: Slot | None, supervisor: Supervisor) -> 
         requests=words[Word.REQUESTS],
         restarts=slot.restarts if slot is not None else 0,
         heartbeat_age_s=supervisor.liveness.age(worker.id),
-        rss_bytes=_memory(worker.pid)[0],
+        rss_bytes=_resident(worker.pid),
     )
 
 
@@ -89,6 +91,15 @@ def _forkserver(pid: int | None) -> ForkServerStatus | None:
         return None
     rss, pss = _memory(pid)
     return ForkServerStatus(pid, rss, pss)
+
+
+def _resident(pid: int | None) -> int | None:
+    """RSS in bytes, None where the kernel won't say."""
+    # Not smaps_rollup: it walks the page tables, 9 ms for a worker of 600 MB against 0.1, and
+    # meanwhile the master accepts nothing.
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    return None
 
 
 def _memory(pid: int | None) -> tuple[int | None, int | None]:
