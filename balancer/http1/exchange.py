@@ -358,7 +358,7 @@ class Exchange:
         """The response's head; decides framing and whether the connection goes on."""
         if self.phase is not PENDING:
             raise MisuseError("the response has begun already")
-        if not 200 <= status <= 999:
+        if not 200 <= status <= 599:  # RFC 9110 15: all others are invalid
             raise MisuseError(f"{status} is no status of a response")
         head = read_fields(fields)
         connection = self._connection

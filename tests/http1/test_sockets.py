@@ -228,3 +228,13 @@ async def test_a_connection_that_was_aborted_behind_its_response_is_over() -> No
         ours.sendall(GET)
         await Http1Server(handler, Http1Config(), NullStats()).serve(theirs)
     assert theirs.fileno() == -1
+
+
+@pytest.mark.parametrize("status", [199, 600])
+async def test_a_status_that_none_is_becomes_500(status: int) -> None:
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(status)
+
+    async with served(handler) as (stream, _):
+        await stream.send_all(GET)
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 500 ")
