@@ -114,11 +114,13 @@ class Drained(_Message, frozen=True):
 class Drain(_Message, frozen=True):
     """Finish what you have; nothing new comes.  ``leave``: exit then.
 
-    ``seconds`` is how long requests may take; what is left then is cut.
+    ``seconds`` is how long requests may take; what is left then is cut.  ``closing`` says that the
+    server stops: who waits on a listener that the worker accepts from is not for others to serve.
     """
 
     seconds: float
     leave: bool = True
+    closing: bool = False
 
 
 class Quit(_Message, frozen=True):

@@ -258,6 +258,11 @@ class Scheduler:
             self._cool(connection.worker, now, Hold.CHANNEL)
         self._take_back(connection)
 
+    def owner(self, number: int) -> int:
+        """The worker that a connection was handed to; 0 when it is nobody's to answer for."""
+        connection = self._inflight.get(number)
+        return 0 if connection is None else connection.worker
+
     def acked(self, number: int) -> Connection | None:
         """A worker took a connection; None if the number is nobody's (a bug or a forgery)."""
         connection = self._inflight.pop(number, None)

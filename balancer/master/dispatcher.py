@@ -54,6 +54,7 @@ REFUSALS = {
     AnswerKind.DRAINING: Refusal.DRAINING,
 }
 ACK = int(AnswerKind.ACK)
+ROOM = int(AnswerKind.ROOM)
 HEARTBEAT = int(Word.HEARTBEAT)
 ACTIVE = int(Word.ACTIVE)
 
@@ -315,12 +316,14 @@ class Dispatcher:
         if answer is None:
             return False
         kind, number = answer
-        if kind == ACK:
+        if kind == ROOM:
+            self._scheduler.room(link.worker)
+        elif self._scheduler.owner(number) != link.worker:
+            pass  # a forgery: an app may write to any fd of its process
+        elif kind == ACK:
             connection = self._scheduler.acked(number)
             if connection is not None:
                 os.close(connection.handle)
-        elif kind == AnswerKind.ROOM:
-            self._scheduler.room(link.worker)
         else:
             refusal = REFUSALS[AnswerKind(kind)]
             self._scheduler.refused(number, refusal, time.monotonic())

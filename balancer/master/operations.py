@@ -207,7 +207,8 @@ class Operations:
             if quick:
                 self._supervisor.quit(worker)
             else:
-                self._supervisor.drain(worker, max(0.0, deadline - trio.current_time()))
+                seconds = max(0.0, deadline - trio.current_time())
+                self._supervisor.drain(worker, seconds, closing=True)
         # The supervisor kills who is late; this returns when it has.
         for worker in self._workers():
             await worker.dead.wait()

@@ -8,6 +8,7 @@ is buried; nothing but its pidfd says that it is dead.  What follows from a deat
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import signal
@@ -126,7 +127,9 @@ class Supervisor:
         await successor.booted.wait()
         return successor.ready_at is not None
 
-    def drain(self, worker: WorkerHandle, seconds: float, *, leave: bool = True) -> None:
+    def drain(
+        self, worker: WorkerHandle, seconds: float, *, leave: bool = True, closing: bool = False
+    ) -> None:
         """No new connections for a worker; what it has may take ``seconds``.
 
         With ``leave`` it ends then, or is ended; without, it stays idle.
@@ -142,7 +145,7 @@ class Supervisor:
             self._nursery.start_soon(worker.tell, Quit())
             self._nursery.start_soon(self._end, worker, 0.0)
         else:
-            self._nursery.start_soon(worker.tell, Drain(seconds, leave))
+            self._nursery.start_soon(worker.tell, Drain(seconds, leave, closing))
             if leave:
                 self._nursery.start_soon(self._end, worker, seconds)
 
@@ -171,9 +174,11 @@ class Supervisor:
     def _start_worker(self, slot: Slot) -> WorkerHandle | None:
         """A new worker on its way, or None: a slot that needs one then tries again later."""
         now = trio.current_time()
-        row = self._rows[-1]
-        words = self._table.row(row)
         try:
+            if not self._rows:
+                raise OSError(errno.ENOSPC, f"all {ROWS} rows of the stats table are taken")
+            row = self._rows[-1]
+            words = self._table.row(row)
             worker = WorkerHandle(next(self._ids), slot.number, row, words, now)
         except OSError as error:
             logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
@@ -275,8 +280,8 @@ class Supervisor:
         if slot.successor is worker:
             slot.successor, old = None, slot.current
             slot.current = worker
-            if old is not None:
-                self.drain(old, self._settings.graceful_timeout)
+            if old is not None:  # nobody waits for it: it may take its time
+                self.drain(old, self._settings.drain_timeout)
         if all(slot.current and slot.current.ready_at is not None for slot in self.slots):
             self.all_ready.set()
 

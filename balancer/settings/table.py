@@ -204,7 +204,7 @@ class Settings:
         aliases=("--timeout-graceful-shutdown",),
     )  # fmt: skip
     drain_timeout: float = _setting(
-        3600.0, duration(), TIME, "time that a drained worker's long connections get on a reload"
+        3600.0, duration(), TIME, "time that requests get in a worker that a reload has replaced"
     )
     drain_delay: float = _setting(
         0.0, duration(), TIME, "go on accepting for so long after being told to stop"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from balancer.core.admission import Admission
     from balancer.net.handoff import HandoffReceiver
+    from balancer.net.listener import Accepted
     from balancer.net.slots import SlotWriter
 
     Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
@@ -152,17 +153,13 @@ class KernelAcceptor:
         with self._sock, select.epoll() as waiter:
             # Several workers wait on one listener: the kernel should wake one, not all.
             waiter.register(self._sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            try:
-                while True:
-                    if not self._admission.open:
-                        self._room = trio.Event()
-                        await self._room.wait()
-                    await trio.lowlevel.wait_readable(waiter.fileno())
-                    if waiter.poll(0):
-                        await self._accept()
-            finally:
-                # When the server stops, the last to close a listener cuts who waits on it.
-                self._take(self._admission.limit)
+            while self._sock.fileno() >= 0:
+                if not self._admission.open:
+                    self._room = trio.Event()
+                    await self._room.wait()
+                await trio.lowlevel.wait_readable(waiter.fileno())
+                if waiter.poll(0):
+                    await self._accept()
 
     def room(self) -> None:
         """A connection has ended."""
@@ -176,12 +173,30 @@ class KernelAcceptor:
             await trio.sleep(0.1)
         self._complained = exhausted is not None
 
+    def take_last(self) -> None:
+        """Accept who waits and close the listener: the server stops.
+
+        The last process to close a listener cuts who waits on it, so nothing comes between the last
+        look and the close.
+        """
+        if self._sock.fileno() >= 0:
+            fds, _ = self._look(self._admission.limit)
+            family = self._sock.family
+            self._sock.close()
+            self._begin(fds, family)
+
     def _take(self, most: int) -> OSError | None:
-        admission = self._admission
-        room = admission.limit - admission.active
-        fds, exhausted = accept_batch(self._sock, min(most, room))
-        for fd in fds:
-            admission.active += 1
-            self._slot.opened()
-            self._start(socket.socket(self._sock.family, socket.SOCK_STREAM, 0, fd))
+        if self._sock.fileno() < 0:
+            return None
+        fds, exhausted = self._look(most)
+        self._begin(fds, self._sock.family)
         return exhausted
+
+    def _look(self, most: int) -> Accepted:
+        return accept_batch(self._sock, min(most, self._admission.limit - self._admission.active))
+
+    def _begin(self, fds: list[int], family: int) -> None:
+        for fd in fds:
+            self._admission.active += 1
+            self._slot.opened()
+            self._start(socket.socket(family, socket.SOCK_STREAM, 0, fd))

@@ -166,10 +166,17 @@ class Worker:
             if isinstance(request, Quit):
                 self._done.set()
             else:
+                if request.closing:
+                    self._take_last()
                 acceptors.cancel()
                 nursery.start_soon(self._leave if request.leave else self._rest, request.seconds)
+        self._take_last()
         acceptors.cancel()
         await self._leave(self._config.graceful_timeout)
+
+    def _take_last(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.take_last()
 
     async def _drain(self, seconds: float) -> None:
         """Finish what there is, for so long."""

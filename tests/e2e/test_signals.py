@@ -37,6 +37,29 @@ def test_term_finishes_requests_and_refuses_new_connections() -> None:
         assert server.log_lines()[-1].endswith("stopped")
 
 
+def test_a_reload_gives_requests_the_drain_timeout() -> None:
+    patience = BalancerServer("--graceful-timeout", "0.2", workers=1)
+    with patience as server, ask(server.port, "/sleep/3") as client:
+        until(lambda: server.status()["workers"][0]["active"] == 1)
+        server.signal(signal.SIGHUP)
+        server.wait_for_line("reload: done")
+        assert client.receive_response(deadline=10).status == 200
+
+
+@pytest.mark.parametrize("policy", ["shared", "reuseport"])
+def test_who_leaves_on_a_reload_takes_nobody_along(policy: str) -> None:
+    """What waits on a listener is for the successor, not for a worker on its way out."""
+    with BalancerServer("--policy", policy, workers=1) as server, contextlib.ExitStack() as stack:
+        [(old, _)] = server.workers.items()
+        blocker = stack.enter_context(ask(server.port, "/block/1.5"))
+        until(lambda: server.status()["workers"][0]["active"] == 1)
+        waiting = [stack.enter_context(ask(server.port)) for _ in range(20)]
+        server.signal(signal.SIGHUP)
+        answered = {each.receive_response(deadline=10).worker for each in waiting}
+        assert old not in answered
+        assert blocker.receive_response(deadline=10).status == 200
+
+
 def test_term_serves_who_has_been_accepted() -> None:
     """Also those that wait in the master's queue for blocked workers."""
     with BalancerServer(workers=2) as server, contextlib.ExitStack() as stack:

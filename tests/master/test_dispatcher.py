@@ -618,3 +618,17 @@ async def test_a_thousand_connections_are_each_taken_once() -> None:
             nursery.cancel_scope.cancel()
         assert sorted(seen) == list(range(1, 1001))
         assert s.dispatcher.pending() == 0
+
+
+async def test_an_answer_for_anothers_connection_is_no_answer() -> None:
+    async with stage(recall=None) as it:
+        forger, owner = it.add(2)
+        it.connect(2)
+        await forger.take()
+        handoff = await owner.next()
+        for kind in (AnswerKind.ACK, AnswerKind.FULL, AnswerKind.DRAINING):
+            forger.receiver.answer(kind, handoff.number)
+        await it.quiet()
+        owner.close_unanswered()
+        assert it.dispatcher.remove(owner.number) == 1  # still the owner's, so it is handed on
+        assert await forger.take() == handoff.number

@@ -48,12 +48,18 @@ def exit_code(pid: int) -> int:
 
 @contextmanager
 def no_descriptors_left(spare: int = 0) -> Iterator[None]:
-    """The limit just above what is open now, and ``spare`` more."""
-    lowest = os.open("/dev/null", os.O_RDONLY)
-    os.close(lowest)
+    """No descriptor is free but ``spare``, whatever holes the table of this process has."""
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    fillers = [os.open("/dev/null", os.O_RDONLY)]
+    while fillers[-1] <= highest or len(fillers) < spare:
+        fillers.append(os.dup(fillers[0]))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1, before[1]))
     try:
+        for _ in range(spare):
+            os.close(fillers.pop())
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for filler in fillers:
+            os.close(filler)
