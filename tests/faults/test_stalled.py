@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+from statistics import median
 from time import monotonic
 
 import pytest
 
 from tests.faults.lab import ask, limited_fds, pass_attempts, stopped, taken_by, until, worker
 from tests.support import raw
-from tests.support.client import InThread, Plan, run
+from tests.support.client import InThread, Plan, Record, run
 from tests.support.server import BalancerServer, Server, ready
 
 RECALLED_WITHIN = 0.25
@@ -62,14 +63,25 @@ def test_a_loaded_servers_stalled_worker_traps_one() -> None:
                 recalled = server.status()["listeners"][0]["recalled"] - recalled
             report = load.stop()
         assert report.failed == 0, report.summary()
-        # What the client itself was late by says how busy the machine was with other things.
-        slow = RECALLED_WITHIN + report.max_lag
-        late = [r for r in report.records if r.start > since and r.first_byte > slow]
         # It may have been stopped with one connection received and not yet acknowledged.
         stuck = [r for r in report.records if r.worker == 1 and r.total > RECALLED_WITHIN]
-        assert not [record for record in late if record.worker != 1], report.summary()
+        assert not _trapped([r for r in report.records if r.start > since and r.worker != 1])
         assert len(stuck) <= trapped_for_good + 1
         assert recalled <= 1
+
+
+def _trapped(records: list[Record]) -> list[Record]:
+    """Those that took a recall longer than the others of their moment.
+
+    When the machine is busy with other things, all of them are slow; that is not what is asked.
+    """
+    records = sorted(records, key=lambda record: record.start)
+    late = []
+    for number, record in enumerate(records):
+        around = [each.first_byte for each in records[max(0, number - 10) : number + 10]]
+        if record.first_byte > RECALLED_WITHIN + median(around):
+            late.append(record)
+    return late
 
 
 def test_hung_workers_are_dumped_killed_and_replaced() -> None:
