@@ -102,9 +102,11 @@ class Supervisor:
         slot = self.slots.pop()
         slot.retired = True
         slot.backoff.cancel()
-        workers = [worker for worker in (slot.current, slot.successor) if worker is not None]
-        for worker in workers:
-            self.drain(worker, self._settings.graceful_timeout)
+        for worker in (slot.current, slot.successor):
+            if worker is not None:
+                self.drain(worker, self._settings.graceful_timeout)
+        # Also those that were replaced long ago: one that hangs has not closed its listeners.
+        workers = [worker for worker in self.workers.values() if worker.slot == slot.number]
         shards = self._ports.retire_slot(slot.number, self._dispatcher)
         self._nursery.start_soon(self._finish_slot, shards, workers)
 
@@ -287,7 +289,7 @@ class Supervisor:
 
     def _let_go(self, worker: WorkerHandle, slot: Slot, wish: Leaving) -> None:
         """A worker wants to go: it may, and is replaced; first, if that can wait."""
-        if slot.current is not worker or self.stopping:
+        if slot.current is not worker or slot.retired or self.stopping:
             return
         logger.info("%s is leaving: %s", worker, wish.reason)
         if not wish.replace_first:
