@@ -317,8 +317,10 @@ class Supervisor:
         worker.close()
         self._spawner.forget(worker)
         del self.workers[worker.id]
-        if worker.forked.is_set():  # else it may yet be, and write into it
+        if worker.pid is not None:
             self._rows.append(worker.row)
+        else:  # it may live for a while, unknown, and write into its row: the last to be given out
+            self._rows.insert(0, worker.row)
         worker.booted.set()
         return handed_on
 
