@@ -95,6 +95,7 @@ class _Worker:
     credits: list[int]  # by lane: how many more it may have un-acked
     unacked: dict[int, Connection] = field(default_factory=dict)
     holds: Hold = Hold.CLOSED  # until it joins
+    held: bool = True  # whether there are holds: a Flag asks itself in Python, once for every ack
     active: int = 0  # connections it is serving, as it says itself
     cool_down: float = COOL_DOWN[0]
     cool_until: float = NEVER
@@ -189,6 +190,7 @@ class Scheduler:
         """Give a worker nothing for a reason, until it is released from it."""
         state = self._workers[worker]
         before, state.holds = state.holds, state.holds | reason
+        state.held = True
         if not before:
             for lane in self.lanes:
                 lane.free.withdraw(worker)
@@ -198,7 +200,8 @@ class Scheduler:
         """A reason to give a worker nothing has gone."""
         state = self._workers[worker]
         before, state.holds = state.holds, state.holds & ~reason
-        if before and not state.holds:
+        state.held = bool(state.holds)
+        if before and not state.held:
             for lane in self.lanes:
                 self._offer(state, lane)
         self._count_room(before, state.holds)
@@ -208,7 +211,7 @@ class Scheduler:
         state = self._workers[worker]
         if state.active != active:
             state.active = active
-            if not state.holds:
+            if not state.held:
                 for lane in self.lanes:
                     self._offer(state, lane)
 
@@ -246,45 +249,39 @@ class Scheduler:
             self._offer(state, here)
         return connection
 
-    def unsent(self, connection: Connection, now: float, *, gone: bool) -> None:
-        """The hand-off couldn't be sent: back to the queue, and the worker is held.
+    def unsent(self, connection: Connection, now: float) -> None:
+        """The hand-off couldn't be sent: back to the queue.
 
-        ``gone``: for good, because nobody is there.  Else until it acks, or for a moment: what is
-        full may be the user's allowance of descriptors in flight, which others fill too.
+        The worker is held until it acks, or for a moment: what is full may be the user's allowance
+        of descriptors in flight, which others fill too.
         """
-        if gone:
-            self.hold(connection.worker, Hold.CLOSED)
-        else:
-            self._cool(connection.worker, now, Hold.CHANNEL)
+        self._cool(connection.worker, now, Hold.CHANNEL)
         self._take_back(connection)
 
-    def owner(self, number: int) -> int:
-        """The worker that a connection was handed to; 0 when it is nobody's to answer for."""
-        connection = self._inflight.get(number)
-        return 0 if connection is None else connection.worker
-
-    def acked(self, number: int) -> Connection | None:
-        """A worker took a connection; None if the number is nobody's (a bug or a forgery)."""
-        connection = self._inflight.pop(number, None)
+    def acked(self, number: int, worker: int) -> Connection | None:
+        """A worker took a connection; None if it isn't the worker's (a bug or a forgery)."""
+        state = self._workers[worker]
+        connection = state.unacked.pop(number, None)
         if connection is None:
             return None
+        del self._inflight[number]
         connection.overdue = False
-        state = self._workers[connection.worker]
-        del state.unacked[number]
         state.credits[connection.lane] += 1
         state.cool_down = COOL_DOWN[0]
-        if not state.holds:
+        if not state.held:
             self._offer(state, self.lanes[connection.lane])
         elif state.holds & (Hold.OVERDUE | Hold.CHANNEL):
             self.release(state.id, Hold.OVERDUE | Hold.CHANNEL)
         return connection
 
-    def refused(self, number: int, reason: Refusal, now: float) -> Connection | None:
-        """A worker didn't take a connection: back to the queue, and the worker is held."""
-        connection = self._inflight.get(number)
+    def refused(self, number: int, worker: int, reason: Refusal, now: float) -> Connection | None:
+        """A worker didn't take a connection: back to the queue, and the worker is held.
+
+        None if it isn't the worker's (a bug or a forgery).
+        """
+        connection = self._workers[worker].unacked.get(number)
         if connection is None:
             return None
-        worker = connection.worker
         self.lanes[connection.lane].refused += 1
         if reason is Refusal.FULL:
             self.hold(worker, Hold.FULL)
@@ -381,7 +378,7 @@ class Scheduler:
         del self._inflight[connection.number]
         del state.unacked[connection.number]
         state.credits[connection.lane] += 1
-        if not state.holds:
+        if not state.held:
             self._offer(state, self.lanes[connection.lane])
         self._queue_again(connection)
 

@@ -43,7 +43,6 @@ _RIGHTS = int(socket.SCM_RIGHTS)
 _FD_SPACE = socket.CMSG_SPACE(_FD.size)
 
 _NO_ROOM = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
-_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
 class AnswerKind(IntEnum):
@@ -99,20 +98,17 @@ class HandoffSender:
         """What to wait on for answers."""
         return self._near.fileno()
 
-    def send(self, number: int, lane: int, fd: int) -> bool:
-        """Hand over a copy of a connection.
+    def send(self, number: int, lane: int, fd: int) -> None:
+        """Hand over a copy of a connection; WindowFullError when nothing more fits.
 
-        False when the worker is gone; WindowFullError when it is not, but nothing more fits.
+        A worker that is gone is not seen here, because the receiving end is still open: ours.
         """
         try:
             self._sendmsg((_DOWN.pack(number, lane),), ((_SOCKET, _RIGHTS, _FD.pack(fd)),))
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise WindowFullError from error
-            if error.errno in _GONE:
-                return False
             raise
-        return True
 
     def answer(self) -> tuple[int, int] | None:
         """The worker's next answer, an ``AnswerKind`` and the number of the connection.

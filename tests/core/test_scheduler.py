@@ -37,7 +37,7 @@ class TestRoundRobin:
             scheduler.accepted(0, 7)
             [(number, worker)] = drain(scheduler)
             order.append(worker)
-            scheduler.acked(number)
+            scheduler.acked(number, worker)
         assert order == [1, 2, 3, 1, 2, 3]
 
     def test_a_blocked_worker_gets_one_connection(self) -> None:
@@ -47,7 +47,7 @@ class TestRoundRobin:
             [(number, worker)] = drain(scheduler)
             order.append(worker)
             if worker != 1:
-                scheduler.acked(number)
+                scheduler.acked(number, worker)
         assert order == [1, 2, 3, 2, 3, 2, 3]
 
     def test_the_queue_is_served_in_accept_order(self) -> None:
@@ -56,7 +56,7 @@ class TestRoundRobin:
             scheduler.accepted(0, handle)
         assert drain(scheduler) == [(1, 1)]
         for number in (1, 2, 3):
-            scheduler.acked(number)
+            scheduler.acked(number, 1)
             assert drain(scheduler) == [(number + 1, 1)]
 
     def test_a_window_rotates_and_keeps_its_credit(self) -> None:
@@ -64,7 +64,7 @@ class TestRoundRobin:
         for handle in range(5):
             scheduler.accepted(0, handle)
         assert drain(scheduler) == [(1, 1), (2, 2), (3, 1), (4, 2)]
-        scheduler.acked(2)
+        scheduler.acked(2, 2)
         assert drain(scheduler) == [(5, 2)]
 
     def test_lanes_have_their_own_rotation(self) -> None:
@@ -81,7 +81,7 @@ class TestDeath:
         for handle in range(5):
             scheduler.accepted(0, handle)
         drain(scheduler)
-        scheduler.acked(2)
+        scheduler.acked(2, 1)
         drain(scheduler)
         assert scheduler.leave(1) == []
         scheduler.join(2)
@@ -109,8 +109,8 @@ class TestDeath:
             assert scheduler.leave(worker, unreceived=[1]) == []
 
     def test_an_unknown_ack_is_ignored(self) -> None:
-        assert scheduler_of(1).acked(99) is None
-        assert scheduler_of(1).refused(99, Refusal.FULL, 0) is None
+        assert scheduler_of(1).acked(99, 1) is None
+        assert scheduler_of(1).refused(99, 1, Refusal.FULL, 0) is None
         assert scheduler_of(1).recalled(99) is None
 
 
@@ -119,9 +119,9 @@ class TestRefusal:
         scheduler = scheduler_of(1, 2)
         scheduler.accepted(0, 7)
         drain(scheduler)
-        scheduler.refused(1, Refusal.FULL, 0)
+        scheduler.refused(1, 1, Refusal.FULL, 0)
         assert drain(scheduler) == [(1, 2)]
-        scheduler.refused(1, Refusal.FULL, 0)
+        scheduler.refused(1, 2, Refusal.FULL, 0)
         assert drain(scheduler) == []
         assert not scheduler.accepting(0)
         scheduler.room(1)
@@ -133,7 +133,7 @@ class TestRefusal:
         scheduler.accepted(0, 7)
         for _ in range(8):
             drain(scheduler, now=now)
-            scheduler.refused(1, Refusal.NO_FDS, now)
+            scheduler.refused(1, 1, Refusal.NO_FDS, now)
             rests.append(round(scheduler.deadline() - now, 3))
             scheduler.tick(now + rests[-1] / 2)
             assert drain(scheduler) == []
@@ -141,17 +141,17 @@ class TestRefusal:
             scheduler.tick(now)
         assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         drain(scheduler, now=now)
-        scheduler.acked(1)
+        scheduler.acked(1, 1)
         scheduler.accepted(0, 8)
         drain(scheduler, now=now)
-        scheduler.refused(2, Refusal.NO_FDS, now)
+        scheduler.refused(2, 1, Refusal.NO_FDS, now)
         assert scheduler.deadline() == pytest.approx(now + 0.1)
 
     def test_a_draining_worker_gets_nothing_more(self) -> None:
         scheduler = scheduler_of(1, 2)
         scheduler.accepted(0, 7)
         drain(scheduler)
-        scheduler.refused(1, Refusal.DRAINING, 0)
+        scheduler.refused(1, 1, Refusal.DRAINING, 0)
         assert drain(scheduler) == [(1, 2)]
         assert scheduler.held(1) == Hold.CLOSED
 
@@ -176,7 +176,7 @@ class TestRecall:
         drain(scheduler, now=10.0)
         scheduler.tick(10.2)
         assert scheduler.due_recall(0) is None  # both are late, nobody is free
-        scheduler.acked(2)
+        scheduler.acked(2, 2)
         recalled = scheduler.due_recall(0)
         assert recalled is not None
         assert recalled.number == 1
@@ -195,7 +195,7 @@ class TestRecall:
         if sign == "beat":
             scheduler.beat(1)
         else:
-            scheduler.acked(1)
+            scheduler.acked(1, 1)
         assert scheduler.held(1) == Hold.NOTHING
         scheduler.accepted(1, 9)
         assert drain(scheduler, 1, now=10.2) == [(3, 1)]
@@ -234,26 +234,18 @@ class TestLoads:
         first, second = scheduler.accepted(0, 7), scheduler.accepted(0, 8)
         assert scheduler.assign(0, 0.0) is first
         assert scheduler.assign(0, 0.0) is second
-        scheduler.unsent(second, 0.0, gone=False)
+        scheduler.unsent(second, 0.0)
         assert drain(scheduler) == []
-        scheduler.acked(first.number)
+        scheduler.acked(first.number, 1)
         assert drain(scheduler) == [(2, 1)]
 
     def test_a_full_pair_without_an_ack_to_come_is_tried_again(self) -> None:
         scheduler = scheduler_of(1)
         connection = scheduler.accepted(0, 7)
         assert scheduler.assign(0, 0.0) is connection
-        scheduler.unsent(connection, 0.0, gone=False)
+        scheduler.unsent(connection, 0.0)
         scheduler.tick(scheduler.deadline())
         assert drain(scheduler) == [(1, 1)]
-
-    def test_a_worker_that_is_gone_is_not_tried_again(self) -> None:
-        scheduler = scheduler_of(1, 2)
-        connection = scheduler.accepted(0, 7)
-        assert scheduler.assign(0, 0.0) is connection
-        scheduler.unsent(connection, 0.0, gone=True)
-        assert drain(scheduler) == [(1, 2)]
-        assert scheduler.deadline() == 0.1  # of the hand-off, not of worker 1
 
 
 class NodeMachine(RuleBasedStateMachine):
@@ -289,7 +281,7 @@ class NodeMachine(RuleBasedStateMachine):
     def ack(self, data: st.DataObject) -> None:
         if self.inflight:
             worker = data.draw(st.sampled_from(sorted(self.inflight)))
-            self.ours.acked(self.inflight.pop(worker))
+            self.ours.acked(self.inflight.pop(worker), worker)
             self.node.ack(worker)
             self.settle()
 
@@ -405,8 +397,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
         if (number := self.choose(data)) is not None:
-            assert self.scheduler.acked(number) is self.inflight.pop(number)
-            assert self.scheduler.acked(number) is None
+            connection = self.inflight.pop(number)
+            assert self.scheduler.acked(number, connection.worker) is connection
+            assert self.scheduler.acked(number, connection.worker) is None
             self.delivered.add(number)
             self.received.discard(number)
             self.settle()
@@ -414,10 +407,21 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), reason=st.sampled_from(Refusal))
     def refuse(self, data: st.DataObject, reason: Refusal) -> None:
         if (number := self.choose(data)) is not None:
-            assert self.scheduler.refused(number, reason, self.now) is self.inflight.pop(number)
+            connection = self.inflight.pop(number)
+            worker = connection.worker
+            assert self.scheduler.refused(number, worker, reason, self.now) is connection
             self.received.discard(number)
             self.queued.add(number)
             self.settle()
+
+    @rule(data=st.data())
+    def forge(self, data: st.DataObject) -> None:
+        number = self.choose(data)
+        others = self.workers - {self.inflight[number].worker} if number is not None else set()
+        if number is not None and others:
+            forger = data.draw(st.sampled_from(sorted(others)))
+            assert self.scheduler.acked(number, forger) is None
+            assert self.scheduler.refused(number, forger, Refusal.FULL, self.now) is None
 
     @rule(data=st.data())
     def have_room(self, data: st.DataObject) -> None:

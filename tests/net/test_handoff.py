@@ -72,23 +72,25 @@ def fill(sender: HandoffSender, fd: int) -> int:
     """Send until nothing more fits; how many that were."""
     sent = 0
     with suppress(WindowFullError):
-        while sender.send(sent, 0, fd):
+        while True:
+            sender.send(sent, 0, fd)
             sent += 1
     return sent
 
 
 def send_or_not(sender: HandoffSender, number: int, fd: int) -> bool:
     try:
-        return sender.send(number, 0, fd)
+        sender.send(number, 0, fd)
     except WindowFullError:
         return False
+    return True
 
 
 class TestHandingOver:
     def test_what_arrives_is_the_connection_itself(self) -> None:
         with pair() as (sender, receiver), ExitStack() as stack:
             ours, theirs = (stack.enter_context(s) for s in socket.socketpair())
-            assert sender.send(7, 3, theirs.fileno())
+            sender.send(7, 3, theirs.fileno())
             number, lane, fd = receive(receiver)
             assert (number, lane) == (7, 3)
             assert fd is not None
@@ -207,7 +209,6 @@ class TestAnswers:
             receiver.close()
             assert sender.answer() == (AnswerKind.ACK, 1)
             assert sender.answer() is None
-            assert not sender.send(3, 0, fd)
             near.close()
 
     def test_an_ack_waits_for_a_master_that_does_not_read(self) -> None:
@@ -370,20 +371,14 @@ class TestFull:
             with pytest.raises(WindowFullError):
                 sender.send(sent, 0, fd)
             assert [receive_number(receiver) for _ in range(sent)] == list(range(sent))
-            assert sender.send(sent, 0, fd)
+            sender.send(sent, 0, fd)
             assert receive_number(receiver) == sent
 
     def test_a_full_pair_can_be_recalled(self) -> None:
         with pair() as (sender, _receiver), connection() as fd:
             sent = fill(sender, fd)
             assert list(sender.recall_all()) == list(range(sent))
-            assert sender.send(0, 0, fd)
-
-    def test_a_dead_worker_is_told_apart(self) -> None:
-        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with near, socket.socket() as unused, connection() as fd:
-            far.close()
-            assert HandoffSender(near, unused).send(1, 0, fd) is False
+            sender.send(0, 0, fd)
 
     def test_an_error_of_ours_is_not_taken_for_the_workers(self) -> None:
         with pair() as (sender, _receiver), connection() as fd:
@@ -432,7 +427,7 @@ class TestWithoutDescriptors:
                 sent = fill(sender, fd)
                 assert 0 < sent < 60
                 receive_number(receiver)
-                assert sender.send(sent, 0, fd)
+                sender.send(sent, 0, fd)
 
             assert exit_code(run_child(act)) == 0
 
