@@ -169,9 +169,10 @@ class Connection:
                 self.abort()
                 raise
             else:
-                goes_on = (
-                    exchange.phase is DONE and exchange.persist and exchange.body_read
-                ) or await self._settle(exchange)
+                if exchange.phase is DONE and exchange.body_read:
+                    goes_on = exchange.persist
+                else:
+                    goes_on = await self._settle(exchange)
             received = self.bytes_in - len(self.buffer)
             stats.request_done(
                 exchange.status,

@@ -84,7 +84,7 @@ class PolledTransport(SocketTransport):
 
     __slots__ = ("_ended", "_interrupted", "_poller", "_reader", "_ready", "_registered")
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
+    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         super().__init__(sock)
         self._poller = poller
         self._registered = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
@@ -14,6 +14,7 @@ from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Coroutine
 
     from balancer.http1.config import Http1Config, Stats
     from balancer.http1.exchange import Handler
@@ -42,7 +43,7 @@ class Http1Server:
         """How many connections are open, the lingering ones included."""
         return len(self._connections)
 
-    async def serve(self, sock: socket.socket) -> None:
+    def serve(self, sock: socket.SocketType) -> Coroutine[Any, Any, None]:
         """Serve one connection to its end; owns and closes the socket.
 
         Never raises for what a peer did.  An exception of the handler is logged with its traceback
@@ -50,9 +51,8 @@ class Http1Server:
         """
         poller = self._poller or self._start_poller()
         if poller is None:
-            await self.serve_transport(SocketTransport(sock))
-        else:
-            await self.serve_transport(PolledTransport(sock, poller))
+            return self.serve_transport(SocketTransport(sock))
+        return self.serve_transport(PolledTransport(sock, poller))
 
     def _start_poller(self) -> Poller | None:
         if not Poller.available():

@@ -116,7 +116,7 @@ class SocketTransport:
 
     scheme = "http"
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.SocketType) -> None:
         self._sock = sock
         self._fd = sock.fileno()
         self._ended_ours = False

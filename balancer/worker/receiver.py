@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from balancer.net.listener import Accepted
     from balancer.net.slots import SlotWriter
 
-    Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
+    Serve = Callable[[socket.SocketType], Coroutine[Any, Any, None]]
 
 __all__ = ["KernelAcceptor", "Receiver"]
 
@@ -103,7 +103,7 @@ class Receiver:
                     self._promote()
                     return
 
-    def _take(self) -> socket.socket | None:
+    def _take(self) -> socket.SocketType | None:
         """Receive one connection and answer for it; None if it was refused.
 
         Raises:
@@ -123,8 +123,9 @@ class Receiver:
         assert fd is not None
         self._slot.opened()
         self._pair.answer(AnswerKind.ACK, number)
-        # All three given, or the constructor asks the kernel for each of them.
-        return socket.socket(self._families[lane], socket.SOCK_STREAM, 0, fd)
+        # The plain type of the C module: socket.socket() costs three Python calls more.  And all
+        # three given, or the constructor asks the kernel for each of them.
+        return socket.SocketType(self._families[lane], socket.SOCK_STREAM, 0, fd)
 
 
 @final
@@ -136,7 +137,7 @@ class KernelAcceptor:
         sock: socket.socket,
         admission: Admission,
         slot: SlotWriter,
-        start: Callable[[socket.socket], None],
+        start: Callable[[socket.SocketType], None],
         *,
         batch: int,
     ) -> None:
@@ -199,4 +200,4 @@ class KernelAcceptor:
         for fd in fds:
             self._admission.active += 1
             self._slot.opened()
-            self._start(socket.socket(family, socket.SOCK_STREAM, 0, fd))
+            self._start(socket.SocketType(family, socket.SOCK_STREAM, 0, fd))

@@ -123,10 +123,10 @@ class Worker:
                 nursery.cancel_scope.cancel()
             connections.cancel_scope.cancel()
 
-    def _start(self, sock: socket.socket) -> None:
+    def _start(self, sock: socket.SocketType) -> None:
         self._connections.start_soon(self._serve, sock)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def _serve(self, sock: socket.SocketType) -> None:
         try:
             await self._server.serve(sock)
         finally:

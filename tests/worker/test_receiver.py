@@ -22,12 +22,12 @@ USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobo
 async def test_no_connection_sees_the_context_of_another(waits: bool) -> None:
     seen = []
 
-    async def serve(sock: socket.socket) -> None:
-        with sock:
-            seen.append(USER.get())
-            USER.set(f"user {len(seen)}")
-            if waits:
-                await trio.lowlevel.checkpoint()
+    async def serve(sock: socket.SocketType) -> None:
+        seen.append(USER.get())
+        USER.set(f"user {len(seen)}")
+        if waits:
+            await trio.lowlevel.checkpoint()
+        sock.close()
 
     sender = HandoffSender.pair()
     pair = HandoffReceiver(socket.socket(fileno=os.dup(sender.receiving_end)))
