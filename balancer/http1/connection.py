@@ -206,15 +206,19 @@ class Connection:
             try:
                 await transport.wait_readable()
             except trio.ClosedResourceError:
-                if self._broken:
-                    raise ClientGone("the connection was aborted") from None
-                if self.shared.now >= self.deadline:
-                    raise DeadlinePassed from None
+                self._note_interrupt()
                 continue
             data = transport.recv_nowait(limit)
             if data is not None:
                 self.bytes_in += len(data)
                 return data
+
+    def _note_interrupt(self) -> None:
+        """A wait was interrupted: raise why, or return when it was not for its sake."""
+        if self._broken:
+            raise ClientGone("the connection was aborted") from None
+        if self.shared.now >= self.deadline:
+            raise DeadlinePassed from None
 
     async def receive_undisturbed(self, limit: int) -> bytes:
         """``receive`` without a deadline, beside a send that has one."""
@@ -293,9 +297,20 @@ class Connection:
         timeout = shared.config.drain_idle if shared.draining else shared.config.keep_alive
         self.deadline = shared.now + timeout
         self.idle = True
+        transport = self.transport
         data: bytes | None
         try:
-            data = await self.receive(HEAD_READ)
+            # What receive() does, without its coroutine: this is once per request.
+            try:
+                await transport.wait_readable()
+                data = transport.recv_nowait(HEAD_READ)
+            except trio.ClosedResourceError:
+                self._note_interrupt()
+                data = None
+            if data is None:
+                data = await self.receive(HEAD_READ)
+            else:
+                self.bytes_in += len(data)
         except DeadlinePassed:
             data = self._last_read()
             if data is None:
@@ -304,7 +319,7 @@ class Connection:
         finally:
             self.idle = False
         if not data:
-            self.transport.send_eof()
+            transport.send_eof()
             return False
         self.buffer = data
         self.deadline = math.inf

@@ -23,11 +23,13 @@ import select
 from typing import TYPE_CHECKING, final
 
 import trio
+from outcome import Error
 
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable
 
 __all__ = ["PolledTransport", "Poller"]
 
@@ -82,51 +84,41 @@ class Poller:
 class PolledTransport(SocketTransport):
     """A socket whose reader is woken by a ``Poller``; its writer waits with trio."""
 
-    __slots__ = ("_ended", "_interrupted", "_poller", "_reader", "_ready", "_registered")
+    __slots__ = ("_ended", "_poller", "_reader", "_registered")
 
     def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         super().__init__(sock)
         self._poller = poller
         self._registered = False
         self._reader: trio.lowlevel.Task | None = None
-        self._ready = False
-        """There may be something that no edge will tell us about."""
         self._ended = False
-        self._interrupted = False
 
-    def recv_nowait(self, limit: int) -> bytes | None:
-        data = super().recv_nowait(limit)
-        if data is not None and len(data) == limit:
-            self._ready = True
-        return data
-
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
+        # No coroutine of our own around trio's: this is once per request.
         if self._ready:
             self._ready = self._ended
-            await trio.lowlevel.checkpoint()
-            return
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already reading this connection")
         if not self._registered:
             self._poller.add(self._fd, self)
             self._registered = True
         self._reader = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._forget)
-        if self._interrupted:
-            self._interrupted = False
-            raise trio.ClosedResourceError("interrupted")
+        return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105
 
     def edge(self, flags: int) -> None:
         """The kernel's news: wake the reader, or remember it for the next one."""
         if flags & ENDING:
             self._ended = True
-        self._ready = self._ended or self._reader is None
-        self._wake()
+        reader, self._reader = self._reader, None
+        self._ready = self._ended or reader is None
+        if reader is not None:
+            trio.lowlevel.reschedule(reader)
 
     def interrupt(self) -> None:
-        if self._reader is not None:
-            self._interrupted = True
-            self._wake()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            trio.lowlevel.reschedule(reader, Error(trio.ClosedResourceError("interrupted")))
         super().interrupt()
 
     def close(self) -> None:
@@ -139,11 +131,6 @@ class PolledTransport(SocketTransport):
         if self._fd >= 0:
             self.interrupt()
         super().abort()
-
-    def _wake(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            trio.lowlevel.reschedule(reader)
 
     def _forget(self, _: object) -> trio.lowlevel.Abort:
         self._reader = None

@@ -112,7 +112,7 @@ class SocketTransport:
     O_NONBLOCK is never touched: it belongs to every copy of the socket.
     """
 
-    __slots__ = ("_ended_ours", "_fd", "_sock")
+    __slots__ = ("_ended_ours", "_fd", "_ready", "_sock")
 
     scheme = "http"
 
@@ -120,6 +120,8 @@ class SocketTransport:
         self._sock = sock
         self._fd = sock.fileno()
         self._ended_ours = False
+        self._ready = False
+        """There may be more to read, and no news from the kernel will say so."""
 
     @property
     def peer(self) -> Address:
@@ -131,11 +133,14 @@ class SocketTransport:
 
     def recv_nowait(self, limit: int) -> bytes | None:
         try:
-            return self._sock.recv(limit, RECV_FLAGS)
+            data = self._sock.recv(limit, RECV_FLAGS)
         except BlockingIOError:
             return None
         except OSError as error:  # ECONNRESET, ETIMEDOUT, EHOSTUNREACH …: gone in any case
             raise ClientGone(str(error)) from error
+        if len(data) == limit:
+            self._ready = True
+        return data
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:
