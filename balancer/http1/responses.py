@@ -69,6 +69,10 @@ BODILESS = frozenset({204, 304})
 
 
 def _field(name: bytes, value: bytes) -> tuple[int, bytes]:
+    given: tuple[object, object] = (name, value)
+    for each in given:
+        if isinstance(each, str):  # else the pattern's TypeError, which names no header
+            raise MisuseError(f"header {name!r}: {each!r} is a str; names and values are bytes")
     if not NAME(name):
         raise MisuseError(f"{name!r} is no header name")
     if not VALUE(value):
