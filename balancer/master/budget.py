@@ -11,6 +11,7 @@ does); what was asked for by name and still doesn't fit is an error, a default i
 from __future__ import annotations
 
 import resource
+import sys
 from dataclasses import fields
 
 from balancer.errors import UsageError
@@ -29,7 +30,7 @@ def raise_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard  # infinity is -1
 
 
 def queue_limit(settings: Settings, limit: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,3 +104,10 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
         assert raise_limit() == hard
 
     assert exit_code(run_child(act)) == 0
+
+
+def test_no_limit_is_plenty_and_not_minus_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: endless)
+    assert raise_limit() == sys.maxsize
+    assert queue_limit(Settings(workers=2, queue=5000), raise_limit()) == 5000
