@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import RunError
 from balancer.net.listener import add_shard, open_listeners
 
@@ -29,7 +30,7 @@ class Ports:
 
     def __init__(self, settings: Settings) -> None:
         self._backlog = settings.backlog
-        self._by_kernel = settings.policy in {"shared", "reuseport"}
+        self._by_kernel = settings.policy in KERNEL_POLICIES
         self._lanes = open_listeners(
             settings.bind,
             backlog=settings.backlog,

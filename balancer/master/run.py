@@ -10,6 +10,7 @@ import trio
 
 from balancer import __version__, log
 from balancer.core.messages import Configure, WorkerConfig
+from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import ExitCode
 from balancer.master.budget import queue_limit, raise_limit
 from balancer.master.control import serve_control
@@ -114,27 +115,32 @@ async def _announce(supervisor: Supervisor, operations: Operations, started_at: 
     if operations.phase is Phase.STARTING:
         operations.phase = Phase.RUNNING
     seconds = trio.current_time() - started_at
-    logger.info("ready: %d workers in %.2f s", len(supervisor.slots), seconds)
+    logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
 
 
 def _greet(settings: Settings, ports: Ports) -> None:
     """The banner: what listens where, with how many workers, by which policy."""
-    recall = "off" if settings.recall is None else f"{settings.recall:g} s"
-    logger.info(
-        "balancer %s, Python %s: %s over %d workers, window %d, recall %s",
-        __version__,
-        platform.python_version(),
-        settings.policy,
-        settings.workers,
-        settings.window,
-        recall,
-    )
+    python = platform.python_version()
+    logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings))
     for address in ports.addresses:
         logger.info("listening on %s", address)
     if settings.app is None and not all(map(_private, settings.bind)):
         logger.warning(
             "the demo app is reachable from other machines, and so is /crash, which kills workers"
         )
+
+
+def _hand_off(settings: Settings) -> str:
+    """Who gets connections, by what rule."""
+    who = f"{settings.policy} over {_count(settings.workers)}"
+    if settings.policy in KERNEL_POLICIES:  # nothing is handed over, and nothing recalled
+        return who
+    recall = "off" if settings.recall is None else f"{settings.recall:g} s"
+    return f"{who}, window {settings.window}, recall {recall}"
+
+
+def _count(workers: int) -> str:
+    return f"{workers} worker{'' if workers == 1 else 's'}"
 
 
 def _private(bind: object) -> bool:
