@@ -30,6 +30,9 @@ _SOURCES = {
     "stop": "balancer.cli.commands",
 }
 
+# what is called otherwise elsewhere, where the nearest spelling would mislead
+_OTHER_NAMES = {"start": "serve", "restart": "reload"}
+
 
 class Balancer(click.Group):
     """A group that imports a command's module when the command is used.
@@ -59,7 +62,8 @@ class Balancer(click.Group):
         except click.UsageError as error:
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], _SOURCES, n=1)
+            meant = _OTHER_NAMES.get(args[0])
+            close = [meant] if meant else get_close_matches(args[0], _SOURCES, n=1)
             if not close:
                 raise
             message = f"{error.message} Did you mean '{close[0]}'?"

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["SettingsCommand", "given_flags"]
 
 _KEY = "balancer.flags"
+# flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
+_ELSEWHERE = {
+    "--threads": "a worker is one event loop; for more of them use -w",
+    "--reload": "to load changed code, run: balancer reload",
+}
 
 
 def given_flags(context: click.Context) -> list[Given]:
@@ -39,6 +44,16 @@ class SettingsCommand(click.Command):
         super().__init__(*args, **attributes)  # type: ignore[arg-type]  # click's to check
         for setting in SETTINGS.values():
             self.params += _params(setting)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but flags that others have are explained."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name not in _ELSEWHERE:
+                raise
+            message = f"{error.option_name}: no such option; {_ELSEWHERE[error.option_name]}"
+            raise click.UsageError(message, ctx) from None
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings by group, then the command's own options."""

@@ -141,6 +141,8 @@ def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
     ("args", "words"),
     [
         (["--worker", "3"], ["--worker", "Did you mean", "--workers"]),
+        (["--threads", "3"], ["--threads: no such option; ", "use -w"]),
+        (["--reload"], ["--reload: no such option; ", "balancer reload"]),
         (["native:a:b", "native:c:d"], ["unexpected extra argument", "native:c:d"]),
         (["-w"], ["'-w' requires an argument"]),
     ],
@@ -210,6 +212,8 @@ def test_a_bug_is_no_user_error(master: FakeMaster) -> None:
     ("args", "code", "output"),
     [
         (["--version"], 0, f"balancer {__version__}\n"),
+        (["start"], 2, "balancer: error: No such command 'start'. Did you mean 'serve'?\n"),
+        (["restart"], 2, "balancer: error: No such command 'restart'. Did you mean 'reload'?\n"),
         (["statu"], 2, "balancer: error: No such command 'statu'. Did you mean 'status'?\n"),
     ],
 )
