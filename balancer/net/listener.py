@@ -16,12 +16,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 from balancer.errors import RunError
+from balancer.net.unix import bind_path, identity, lock_folder
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 
 __all__ = ["Accepted", "Listener", "accept_batch", "add_shard", "open_listeners"]
@@ -71,7 +71,7 @@ class Listener:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            self._inode = _identity(self.path)
+            self._inode = identity(self.path)
 
     def fileno(self) -> int:
         """What to wait on, and to hand to workers."""
@@ -88,10 +88,11 @@ class Listener:
         """Close it; a UNIX socket's file goes too, unless somebody has replaced it.  Idempotent."""
         if self.sock.fileno() < 0:
             return  # the path may be another server's by now, even with the same inode number
-        self.sock.close()
-        if self.path is not None and _identity(self.path) == self._inode:
+        # While it listens no other server takes the path, and its inode number isn't given again.
+        if self.path is not None and identity(self.path) == self._inode:
             with suppress(OSError):
                 os.unlink(self.path)
+        self.sock.close()
 
 
 def accept_batch(sock: socket.socket, limit: int) -> Accepted:
@@ -124,9 +125,10 @@ def open_listeners(
         for bind in binds:
             for family, address, v6only in _resolve(bind, binds, where):
                 try:
-                    sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
                     path = bind.path if isinstance(bind, UnixBind) else None
-                    lanes.append(_listen(sock, backlog, len(lanes), path))
+                    with nullcontext() if path is None else lock_folder(path):
+                        sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
+                        lanes.append(_listen(sock, backlog, len(lanes), path))
                 except OSError as error:
                     raise RunError(_explain(where, bind, error)) from error
     except BaseException:
@@ -184,7 +186,7 @@ def _open(
     if isinstance(bind, FdBind):
         return _adopt(bind.fd)
     if isinstance(bind, UnixBind):
-        return _unix(bind.path)
+        return bind_path(bind.path)
     if not reuseport:
         return _tcp(family, address, v6only=v6only)
     # Without SO_REUSEPORT first: with it, a second server on the port would go unnoticed.
@@ -219,32 +221,6 @@ def _set_inherited(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
 
 
-def _unix(path: str) -> socket.socket:
-    """Bind a path; a socket file that nobody listens on any more is replaced."""
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
-            os.unlink(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except OSError:
-            return True  # full or not for us: alive all the same
-    return True
-
-
 def _adopt(fd: int) -> socket.socket:
     """A socket that our parent opened: systemd, or a shell's ``exec 3<>``."""
     ours = os.dup(fd)  # not inheritable
@@ -274,14 +250,6 @@ def _name(sock: socket.socket) -> str:
         return f"unix:{name}"
     host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
     return f"http://{host}:{name[1]}"
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 _WHY = {

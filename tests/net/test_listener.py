@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from balancer.errors import RunError
+from balancer.net import listener, unix
 from balancer.net.listener import Listener, accept_batch, add_shard, open_listeners
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 from tests.net.children import count_fds, exit_code, no_descriptors_left, run_child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
 LOCAL = TcpBind("127.0.0.1", 0)
 
@@ -229,11 +233,99 @@ class TestUnix:
             client.connect(path)
             assert refusal(UnixBind(path)).endswith("address already in use")
 
-    def test_a_file_that_is_no_socket_is_never_removed(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("make", "kind"),
+        [
+            (os.mkdir, "a directory"),
+            (os.mkfifo, "a FIFO"),
+            (lambda path: path.write_text("data"), "a regular file"),
+            (lambda path: path.symlink_to("nowhere"), "a symbolic link"),
+        ],
+    )
+    def test_what_is_no_socket_is_named_and_never_removed(
+        self, tmp_path: Path, make: Callable[[Path], object], kind: str
+    ) -> None:
         path = tmp_path / "precious"
-        path.write_text("data")
-        assert refusal(UnixBind(str(path))) == f"-b unix:{path}: address already in use"
-        assert path.read_text() == "data"
+        make(path)
+        before = path.lstat()
+        assert refusal(UnixBind(str(path))) == (
+            f"-b unix:{path}: this is {kind}, not a socket, and it is not removed"
+        )
+        assert path.lstat() == before
+
+    @pytest.mark.parametrize("step", [(unix, "_answers"), (listener, "_listen")])
+    def test_of_two_servers_that_start_together_one_gets_the_path(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[ModuleType, str]
+    ) -> None:
+        """The second one comes when the first has seen a stale socket, or has not listened yet."""
+        path = str(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        said, says = os.pipe()
+        children: list[int] = []
+        where, name = step
+        real = getattr(where, name)
+
+        def second() -> None:
+            monkeypatch.undo()
+
+            def wait(_seconds: float) -> None:
+                os.write(says, b"waits")
+                time.sleep(0.01)
+
+            monkeypatch.setattr(unix, "sleep", wait)
+            try:
+                open_listeners((UnixBind(path),), backlog=16)
+            except RunError:
+                os._exit(7)
+
+        def meanwhile(*args: object) -> object:
+            answers = real(*args) if where is unix else None
+            if not children:
+                children.append(run_child(second))
+                os.close(says)
+                os.read(said, 5)  # that it waits, or nothing: it has ended
+            return real(*args) if where is listener else answers
+
+        monkeypatch.setattr(where, name, meanwhile)
+        with listening(UnixBind(path)) as [lane], socket.socket(socket.AF_UNIX) as client:
+            assert exit_code(children[0]) == 7
+            accept(lane)  # the second one's look
+            client.connect(path)
+            take(lane).close()
+        os.close(said)
+
+    def test_somebody_who_locks_the_folder_for_ever_is_no_obstacle(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(unix, "PATIENCE", 0.05)
+        fd = os.open(tmp_path, os.O_RDONLY)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with listening(UnixBind(str(tmp_path / "s"))):
+            pass
+        os.close(fd)
+
+    def test_nothing_else_is_left_behind(self, tmp_path: Path) -> None:
+        before = count_fds()
+        with listening(UnixBind(str(tmp_path / "s"))):
+            assert os.listdir(tmp_path) == ["s"]
+            assert count_fds() == before + 1
+        assert os.listdir(tmp_path) == []
+
+    def test_while_it_is_removed_nobody_takes_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A file system may give the next socket the same inode number."""
+        path, seen = str(tmp_path / "s"), []
+        with listening(UnixBind(path)) as [lane]:
+
+            def look(path: str) -> tuple[int, int] | None:
+                seen.append(unix._answers(path))
+                return unix.identity(path)
+
+            monkeypatch.setattr(listener, "identity", look)
+            lane.close()
+        assert seen == [True]
 
     def test_a_file_that_somebody_has_put_in_its_place_stays(self, tmp_path: Path) -> None:
         path = tmp_path / "s"
