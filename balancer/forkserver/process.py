@@ -51,7 +51,7 @@ class WorkerEntry(Protocol):
         """Import the app, before any fork; BalancerError when it can't be."""
 
     def main(self, config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
-        """Be a worker, in the child; the exit code."""
+        """Be a worker, in the child; the exit code.  SIGTERM is ignored, and blocked: it waits."""
 
 
 @final
@@ -155,24 +155,49 @@ class ForkServer:
 
     def _spawn(self, spawn: Spawn, fds: list[int]) -> None:
         try:
-            # pidfds, and two pipe ends that multiprocessing keeps for each child: a process that
-            # holds another's would hide its death, and run out of descriptors among a thousand.
-            others = _open_fds() - self._everybodys - set(fds)
-            process = self._context.Process(
-                target=self._become_worker,
-                args=(spawn, fds, others),
-                name=f"balancer-worker-{spawn.worker}",
-            )
-            process.start()
-            assert process.pid is not None
-            pidfd = os.pidfd_open(process.pid)
+            process = self._fork(spawn, fds)
         except OSError as error:  # EAGAIN, ENOMEM, EMFILE: no more processes or descriptors
             self._tell(SpawnFailed(spawn.worker, error.strerror or str(error)))
             return
         finally:
             _close_all(fds)
+        try:
+            self._introduce(spawn, process)
+        except OSError as error:  # ENFILE, ENOMEM, ETOOMANYREFS
+            # Nobody could watch it, and the master would take it for one that never was.
+            process.kill()
+            process.join()
+            process.close()
+            self._tell(SpawnFailed(spawn.worker, error.strerror or str(error)))
+
+    def _fork(self, spawn: Spawn, fds: list[int]) -> ForkProcess:
+        # pidfds, and two pipe ends that multiprocessing keeps for each child: a process that
+        # holds another's would hide its death, and run out of descriptors among a thousand.
+        others = _open_fds() - self._everybodys - set(fds)
+        process = self._context.Process(
+            target=self._become_worker,
+            args=(spawn, fds, others),
+            name=f"balancer-worker-{spawn.worker}",
+        )
+        # What comes before the worker's own handler would be lost to the SIG_IGN that it inherits.
+        # A blocked signal waits, although it is ignored.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return process
+
+    def _introduce(self, spawn: Spawn, process: ForkProcess) -> None:
+        """Give the master the pidfd of a new worker, and watch it."""
+        assert process.pid is not None
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            self._tell(Spawned(spawn.worker, process.pid), [pidfd])
+        except OSError:
+            os.close(pidfd)
+            raise
         self._watch(_Child(pidfd, spawn.worker, process))
-        self._tell(Spawned(spawn.worker, process.pid), [pidfd])
 
     def _become_worker(self, spawn: Spawn, fds: list[int], others: set[int]) -> None:
         """In the child: let go of what is the fork server's and others', then be a worker."""

@@ -1,14 +1,20 @@
-"""What the fork server calls in a new worker process: from inherited fds to a running loop."""
+"""What the fork server calls in a new worker process: from inherited fds to a running loop.
+
+A SIGTERM is never lost on the way.  Until ``main`` it is blocked, by the fork server.  While the
+app is loaded a handler keeps it: a mask, like SIG_IGN, would be inherited by what the app starts.
+Then it is blocked again, until the loop runs and asks the master for leave (``Worker.run``).
+"""
 
 from __future__ import annotations
 
 import faulthandler
 import logging
 import os
+import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -21,11 +27,16 @@ from balancer.worker.app import import_app, load_app
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from balancer.core.messages import Spawn, WorkerConfig
 
 __all__ = ["main", "preload"]
 
 logger = logging.getLogger("balancer")
+
+QUIT_WITHIN = 0.5
+"""Seconds between the master's SIGTERM to a worker that boots and the ``Quit`` that follows."""
 
 
 def preload(config: WorkerConfig) -> None:
@@ -35,12 +46,13 @@ def preload(config: WorkerConfig) -> None:
 
 def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     """Be worker ``spawn.worker`` until told to leave; owns ``fds``; returns the exit code."""
-    _signals()
+    pair, channel, table, *listeners = fds
+    control = socket.socket(fileno=channel)
+    early = _EarlyTerm(control)
+    _signals(early)
     log.configure(config.log_level)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
-    pair, channel, table, *listeners = fds
-    control = socket.socket(fileno=channel)
     try:
         handler = load_app(config.app, spawn.worker)
     except BalancerError as error:
@@ -54,17 +66,47 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
         spawn.families,
         [socket.socket(fileno=fd) for fd in listeners],
     )
+    early.pass_on()
     trio.run(worker.run, strict_exception_groups=True)
     return ExitCode.OK
 
 
-def _signals() -> None:
+@final
+class _EarlyTerm:
+    """SIGTERM while the app is loaded: a wish to leave, unless the master wants it to end now."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._pid = os.getpid()
+        self._came = False
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """The handler."""
+        self._came = True
+        if os.getpid() != self._pid or self._told_to_end():  # what the app forks inherits this
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    def _told_to_end(self) -> bool:
+        """Whether the master has said ``Quit``, right behind its SIGTERM, or is gone."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(QUIT_WITHIN * 1000))
+
+    def pass_on(self) -> None:
+        """From now on the kernel keeps it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if self._came:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _signals(early: _EarlyTerm) -> None:
     # The terminal's signals are the master's.  Not SIG_IGN, which the app's own children would
     # inherit across exec.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    # Until the loop can drain, TERM ends a worker that has nothing to lose.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, early)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if sys.stderr is not None:
         # The master asks a worker that hangs for its stacks with ABRT before it kills it.
         faulthandler.enable()

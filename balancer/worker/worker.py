@@ -118,6 +118,9 @@ class Worker:
                 acceptors = trio.CancelScope()
                 nursery.start_soon(self._accept, acceptors)
                 await self._channel.send(Ready())
+                # One that came while the worker started has been kept; after Ready, because the
+                # master lets nobody go that has not been welcomed.
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
                 nursery.start_soon(self._obey, nursery, acceptors)
                 await self._done.wait()
                 nursery.cancel_scope.cancel()
