@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import final
 
-from balancer.core.scheduler import Refusal
+from balancer.core.books import Refusal
 
 __all__ = ["Admission", "Doors"]
 

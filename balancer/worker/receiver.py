@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from balancer.core.scheduler import Refusal
+from balancer.core.books import Refusal
 from balancer.net.handoff import AnswerKind
 from balancer.net.listener import accept_batch
 from balancer.worker.inline import watch

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from balancer.core.admission import Admission, Doors
-from balancer.core.scheduler import Refusal
+from balancer.core.books import Refusal
 
 
 class Told(RuleBasedStateMachine):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from balancer.core.books import Connection, Hold, Refusal
 from balancer.core.policy import POLICIES, LeastConnections, RoundRobin
-from balancer.core.scheduler import REDELIVERIES, Connection, Hold, Refusal, Scheduler
+from balancer.core.scheduler import REDELIVERIES, Scheduler
 from tests.core.oracle import NodeRoundRobin
 
 NEVER = float("inf")

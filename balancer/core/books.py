@@ -1,0 +1,89 @@
+"""What the scheduler keeps books on: connections, their lanes, and the workers they go to."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from balancer.core.policy import Policy
+
+__all__ = ["COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
+
+COOL_DOWN = (0.1, 5.0)
+"""The first and the longest time, in seconds, that a worker without file descriptors rests."""
+
+NEVER = float("inf")
+
+
+class Refusal(Enum):
+    """Why a worker didn't take a connection."""
+
+    FULL = "full"  # it has as many as it may: until it says that there is room
+    NO_FDS = "no-fds"  # EMFILE: the descriptor didn't arrive
+    DRAINING = "draining"  # it is on its way out
+
+
+class Hold(Flag):
+    """Why a worker gets no connection now."""
+
+    NOTHING = 0
+    FULL = auto()  # refused as full, until it says that there is room
+    COOLING = auto()  # refused for want of descriptors, for the cool-down
+    OVERDUE = auto()  # a connection waited too long, until it acks or its heart beats
+    SILENT = auto()  # no heartbeat for a second, until there is one
+    CHANNEL = auto()  # its socket pair takes no more, until it acks or for the cool-down
+    CLOSED = auto()  # draining or leaving
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One accepted connection until a worker has acknowledged it."""
+
+    number: int
+    lane: int
+    handle: int
+    key: bytes
+    sent_at: float = NEVER
+    worker: int = 0  # 0: nobody's, it is queued
+    overdue: bool = False
+    redeliveries: int = 0
+
+
+@final
+@dataclass(slots=True, eq=False)
+class WorkerBook:
+    """The scheduler's view of a worker."""
+
+    id: int
+    weight: int
+    credits: list[int]  # by lane: how many more it may have un-acked
+    unacked: dict[int, Connection] = field(default_factory=dict)
+    holds: Hold = Hold.CLOSED  # until it joins
+    held: bool = True  # whether there are holds: a Flag asks itself in Python, once for every ack
+    active: int = 0  # connections it is serving, as it says itself
+    cool_down: float = COOL_DOWN[0]
+    cool_until: float = NEVER
+
+    @property
+    def load(self) -> int:
+        return self.active + len(self.unacked)
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One listener's queue, and what has happened on it."""
+
+    index: int
+    free: Policy
+    queue: deque[Connection] = field(default_factory=deque)  # always in accept order
+    overdue: deque[Connection] = field(default_factory=deque)
+    accepted: int = 0
+    refused: int = 0
+    recalled: int = 0
+    redelivered: int = 0
+    dropped: int = 0
