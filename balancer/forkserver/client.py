@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, final
@@ -13,10 +14,11 @@ from balancer.core.messages import (
     ForkServerMessage,
     Guard,
     PacketDecoder,
+    ProtocolError,
     Spawn,
     encode_packet,
 )
-from balancer.net.packets import MAX_FDS, NoRoomError, packet_pair, recv_packet, send_packet
+from balancer.net.packets import NoRoomError, packet_pair, recv_packet, send_packet
 
 if TYPE_CHECKING:
     import socket
@@ -70,14 +72,16 @@ class ForkServer:
         return await self._send(encode_packet(spawn), fds)
 
     async def guard(self, pidfds: list[int]) -> None:
-        """Make it responsible for workers of a fork server that has died."""
-        for start in range(0, len(pidfds), MAX_FDS):
-            await self._send(encode_packet(Guard()), pidfds[start : start + MAX_FDS])
+        """Make it responsible for up to ``MAX_FDS`` workers of a fork server that has died."""
+        await self._send(encode_packet(Guard()), pidfds)
 
     async def messages(self) -> AsyncIterator[tuple[ForkServerMessage, list[int]]]:
         """What it says, with fds that the caller owns, until it is gone or closed.
 
         The fds are missing when there was no room for them.
+
+        Raises:
+            ProtocolError: it said what is no message.
         """
         while self.alive:
             try:
@@ -90,7 +94,13 @@ class ForkServer:
                 packet, fds = error.packet, []
             if not packet:
                 break
-            yield self._decode(packet), fds
+            try:
+                message = self._decode(packet)
+            except ProtocolError:
+                for fd in fds:
+                    os.close(fd)
+                raise
+            yield message, fds
         self.alive = False
 
     async def _readable(self) -> bool:

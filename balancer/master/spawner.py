@@ -8,6 +8,8 @@ one, so that the code is read again; the old one is kept until its last worker i
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -15,6 +17,7 @@ import trio
 from balancer.core.messages import (
     Exited,
     PreloadFailed,
+    ProtocolError,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -22,6 +25,7 @@ from balancer.core.messages import (
 )
 from balancer.errors import AppError, BootError
 from balancer.forkserver.client import ForkServer
+from balancer.net.packets import MAX_FDS
 
 if TYPE_CHECKING:
     from balancer.core.messages import Configure, ForkServerMessage
@@ -43,6 +47,13 @@ class _Server:
         self.retired = False
         self.warm = trio.Event()  # or failed, or dead
         self.failure: str | None = None
+
+    def find(self, worker_id: int) -> WorkerHandle:
+        """The worker that it speaks of; ProtocolError when that is not one of its own."""
+        try:
+            return self.workers[worker_id]
+        except KeyError:
+            raise ProtocolError(f"worker {worker_id} is none of its own") from None
 
 
 @final
@@ -68,11 +79,18 @@ class Spawner:
 
         Raises:
             AppError: ``--preload`` and the app can't be imported.
+            OSError: the fork server can't be started, or asked.
         """
         server = await self._current()
         server.workers[worker.id] = worker
-        if not await server.link.spawn(request, fds):
+        try:
+            if not await server.link.spawn(request, fds):
+                self._lost(server, worker)
+        except OSError:  # ETOOMANYREFS, ENOBUFS: it was never asked
             self._lost(server, worker)
+            if server.retired:
+                self._dismiss(server)
+            raise
         await worker.forked.wait()
         if server.failure is not None:
             raise AppError(server.failure)
@@ -82,7 +100,7 @@ class Spawner:
         """Start a new fork server, to be used from now on; the old one stays if that fails.
 
         Raises:
-            AppError, BootError: it isn't warm within ``seconds``, or can't preload the app.
+            AppError, BootError: it isn't warm within ``seconds``, dies, or can't preload the app.
         """
         try:
             server = self._candidate = await self._open()
@@ -99,10 +117,13 @@ class Spawner:
                 old.retired = True
                 self._dismiss(old)
             return
+        died = server.warm.is_set()
         server.retired = True
         server.link.close()
         if server.failure is not None:
             raise AppError(server.failure)
+        if died:
+            raise BootError(f"the new fork server {await _fate(server)}")
         raise BootError(f"the new fork server wasn't ready within {seconds:g} s")
 
     def give_up(self, worker: WorkerHandle) -> None:
@@ -132,15 +153,11 @@ class Spawner:
 
     async def _current(self) -> _Server:
         async with self._starting:
-            if self._servers and self._servers[-1].link.alive:
-                return self._servers[-1]
-            return await self._start()
-
-    async def _start(self) -> _Server:
-        server = await self._open()
-        self._servers.append(server)
-        await self._guard(server)
-        return server
+            if not self._servers or not self._servers[-1].link.alive:
+                self._servers.append(await self._open())
+            server = self._servers[-1]
+            await self._guard(server)
+            return server
 
     async def _open(self) -> _Server:
         server = _Server(await ForkServer.start(self._configure))
@@ -148,23 +165,48 @@ class Spawner:
         return server
 
     async def _guard(self, server: _Server) -> None:
-        """Give a fork server the orphans that it doesn't know yet."""
-        orphans = [each for each in self._orphans.values() if each.id not in server.guards]
-        server.guards.update(each.id for each in orphans)
-        await server.link.guard([each.pidfd for each in orphans])
+        """Give a fork server the orphans that it doesn't know yet; the next call tries again."""
+        unknown = [each for each in self._orphans.values() if each.id not in server.guards]
+        for start in range(0, len(unknown), MAX_FDS):
+            some = [each for each in unknown[start : start + MAX_FDS] if each.pidfd >= 0]
+            ids = {each.id for each in some}
+            # Before they are sent: if it is retired meanwhile, it has to stay for them.
+            server.guards |= ids
+            try:
+                await server.link.guard([each.pidfd for each in some])
+            except BaseException as error:
+                server.guards -= ids
+                if not isinstance(error, OSError):
+                    raise
+                logger.error(
+                    "the fork server (pid %d) can't be told to guard %d worker(s) (%s): one that "
+                    "hangs would outlive the master until it can",
+                    server.link.pid,
+                    len(unknown) - start,
+                    error.strerror,
+                )
+                return
 
     async def _listen(self, server: _Server) -> None:
-        async for message, fds in server.link.messages():
-            self._hear(server, message, fds)
-            if server.retired:
-                self._dismiss(server)
+        try:
+            async for message, fds in server.link.messages():
+                self._hear(server, message, fds)
+                if server.retired:
+                    self._dismiss(server)
+        except ProtocolError as error:  # an app that wrote to it while it was preloaded
+            logger.error(
+                "the fork server (pid %d) said what is no message (%s) and is killed",
+                server.link.pid,
+                error,
+            )
+            server.link.kill()
+            server.link.close()
         server.warm.set()
         if server in self._servers:
             self._servers.remove(server)
-        if not self._closing and (server.workers or not server.retired):
-            with trio.move_on_after(1):
-                await server.link.wait()
-            await self._died(server)
+            if not self._closing and (server.workers or not server.retired):
+                await _fate(server)
+                await self._died(server)
         await server.link.wait()
         server.link.close()
 
@@ -174,13 +216,21 @@ class Spawner:
         elif isinstance(message, PreloadFailed):
             server.failure = message.text
         elif isinstance(message, Spawned):
-            self._born(server.workers[message.worker], message.pid, fds)
+            try:
+                worker = server.find(message.worker)
+            except ProtocolError:
+                for fd in fds:
+                    os.close(fd)
+                raise
+            self._born(worker, message.pid, fds)
         elif isinstance(message, SpawnFailed):
-            worker = server.workers.pop(message.worker)
+            worker = server.find(message.worker)
+            del server.workers[worker.id]
             logger.error("worker %d can't be forked: %s", worker.id, message.text)
             worker.fork_failed()
         elif isinstance(message, Exited):
-            worker = server.workers.pop(message.worker)
+            worker = server.find(message.worker)
+            del server.workers[worker.id]
             worker.exit_code = message.code
             worker.reaped.set()
 
@@ -195,7 +245,7 @@ class Spawner:
         """A fork server is gone that should not be."""
         if server.failure is None:
             logger.error(
-                "the fork server (pid %d) died; its %d worker(s) go on, and another one starts",
+                "the fork server (pid %d) died; its %d worker(s) go on without it",
                 server.link.pid,
                 len(server.workers),
             )
@@ -203,7 +253,7 @@ class Spawner:
             self._lost(server, worker)
         if self._orphans:
             try:
-                await self._guard(await self._current())
+                await self._current()
             except OSError as error:
                 logger.error(
                     "no fork server can be started (%s): a worker that hangs would outlive the "
@@ -232,3 +282,16 @@ class Spawner:
         """Let a retired fork server go once all are dead whom it would take along."""
         if not server.workers and not server.guards & self._orphans.keys():
             server.link.close()
+
+
+async def _fate(server: _Server) -> str:
+    """Reap a fork server that has hung up; what became of it, as a person would say it."""
+    with trio.move_on_after(1):
+        code = await server.link.wait()
+        if code >= 0:
+            return f"exited with {code}"
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:  # a real-time signal
+            return f"was killed by signal {-code}"
+    return "hung up"
