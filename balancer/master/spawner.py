@@ -173,7 +173,7 @@ class Spawner:
             # Before they are sent: if it is retired meanwhile, it has to stay for them.
             server.guards |= ids
             try:
-                await server.link.guard([each.pidfd for each in some])
+                await _send_guards(server, some)
             except BaseException as error:
                 server.guards -= ids
                 if not isinstance(error, OSError):
@@ -295,3 +295,14 @@ async def _fate(server: _Server) -> str:
         except ValueError:  # a real-time signal
             return f"was killed by signal {-code}"
     return "hung up"
+
+
+async def _send_guards(server: _Server, workers: list[WorkerHandle]) -> None:
+    # Copies: one may die, and its own pidfd be closed, while the message waits for its turn.
+    pidfds: list[int] = []
+    try:
+        pidfds.extend(os.dup(worker.pidfd) for worker in workers)
+        await server.link.guard(pidfds)
+    finally:
+        for fd in pidfds:
+            os.close(fd)

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,3 +74,35 @@ async def test_a_request_that_could_not_be_sent_leaves_no_worker_behind(
         await server.until(lambda: not fork_server.workers)
         monkeypatch.undo()
         await server.all_ready()
+
+
+async def test_orphans_are_guarded_although_one_dies_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = ForkServer.guard
+    guarded: list[bool] = []
+
+    def is_pidfd(fd: int) -> bool:
+        try:
+            return "Pid:" in Path(f"/proc/self/fdinfo/{fd}").read_text()
+        except FileNotFoundError:
+            return False
+
+    async with serving(workers=2) as server:
+        workers = await server.all_ready()
+
+        async def guard_late(link: ForkServer, pidfds: list[int]) -> None:
+            if pidfds and not guarded:
+                workers[1].signal(signal.SIGKILL)
+                await workers[1].dead.wait()
+                await server.until(lambda: workers[1].pidfd < 0)
+            guarded.extend(map(is_pidfd, pidfds))
+            await guard(link, pidfds)
+
+        monkeypatch.setattr(ForkServer, "guard", guard_late)
+        assert server.spawner.pid is not None
+        os.kill(server.spawner.pid, signal.SIGKILL)
+        await server.until(lambda: guarded)
+        await server.until(lambda: 1 in server.ready and server.ready[1].id > 2)
+        assert guarded == [True, True]
+        assert "can't be told" not in caplog.text
