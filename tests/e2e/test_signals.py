@@ -51,8 +51,9 @@ def test_who_leaves_on_a_reload_takes_nobody_along(policy: str) -> None:
     """What waits on a listener is for the successor, not for a worker on its way out."""
     with BalancerServer("--policy", policy, workers=1) as server, contextlib.ExitStack() as stack:
         [(old, _)] = server.workers.items()
-        blocker = stack.enter_context(ask(server.port, "/block/1.5"))
-        until(lambda: server.status()["workers"][0]["active"] == 1)
+        blocker = stack.enter_context(ask(server.port, "/block/4"))
+        # Accepted is not blocked: until its request has come, the worker accepts the next one.
+        server.wait_for(lambda status: worker(status, old)["state"] == "stalled")
         waiting = [stack.enter_context(ask(server.port)) for _ in range(20)]
         server.signal(signal.SIGHUP)
         answered = {each.receive_response(deadline=10).worker for each in waiting}
