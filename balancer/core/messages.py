@@ -63,6 +63,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker needs of the settings; times in seconds, sizes in bytes."""
 
     app: str | None = None
+    interface: str = "auto"
+    factory: bool = False
+    app_dir: str = "."
+    lifespan: str = "auto"
+    root_path: str = ""
+    forwarded_allow_ips: tuple[str, ...] = ()
     log_level: str = "info"
     worker_connections: int = 1000
     shared_accept: bool = False  # the listeners it accepts from are every worker's

@@ -26,8 +26,11 @@ class RequestError(Exception):
 
 
 @final
-class ClientGone(Exception):  # noqa: N818 - nothing is wrong: clients may leave
-    """The client closed or reset the connection, or stopped reading; handlers let it pass."""
+class ClientGone(ConnectionError):  # noqa: N818 - nothing is wrong: clients may leave
+    """The client closed or reset the connection, or stopped reading; handlers let it pass.
+
+    An OSError, because that is what ASGI apps know (ASGI HTTP 2.4, "Disconnected Client").
+    """
 
 
 @final

@@ -110,6 +110,11 @@ class Exchange:
         return self._head.target
 
     @property
+    def origin(self) -> bytes:
+        """Path and query of the target, also where that names the host; ``*`` for OPTIONS."""
+        return self._head.origin
+
+    @property
     def path(self) -> bytes:
         """The path of the target, not decoded, without query; ``*`` for OPTIONS of the server."""
         return self._head.origin.partition(b"?")[0]
@@ -206,7 +211,9 @@ class Exchange:
 
     # the response
 
-    async def respond(self, status: int = 200, headers: Fields = (), body: bytes = b"") -> None:
+    async def respond(
+        self, status: int = 200, headers: Fields | ResponseHead = (), body: bytes = b""
+    ) -> None:
         """Send a whole response; head and a small body leave together.
 
         Content-Length is added.  The body of a response to HEAD is counted, not sent.
@@ -234,7 +241,7 @@ class Exchange:
             await connection.send(data[sent:])
         self.phase = DONE
 
-    async def start(self, status: int, headers: Fields = ()) -> None:
+    async def start(self, status: int, headers: Fields | ResponseHead = ()) -> None:
         """Begin a response whose body comes in pieces.
 
         The head leaves with the first ``write``, also one of b"".  Without Content-Length the body
@@ -354,13 +361,13 @@ class Exchange:
             limit -= len(piece)
         return False
 
-    def _open(self, status: int, fields: Fields, body: bytes | None) -> bytes:
+    def _open(self, status: int, fields: Fields | ResponseHead, body: bytes | None) -> bytes:
         """The response's head; decides framing and whether the connection goes on."""
         if self.phase is not PENDING:
             raise MisuseError("the response has begun already")
         if not 200 <= status <= 599:  # RFC 9110 15: all others are invalid
             raise MisuseError(f"{status} is no status of a response")
-        head = read_fields(fields)
+        head = fields if type(fields) is ResponseHead else read_fields(fields)
         connection = self._connection
         shared = connection.shared
         request = self._head

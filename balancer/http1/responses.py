@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, final
@@ -110,6 +110,10 @@ class ResponseHead:
     length: int | None
     close: bool
     dated: bool
+
+    def with_length(self, length: int) -> ResponseHead:
+        """The same, for a body of this size."""
+        return replace(self, length=length)
 
 
 def _read(fields: Fields) -> ResponseHead:

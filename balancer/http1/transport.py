@@ -28,6 +28,8 @@ __all__ = ["Address", "SocketTransport", "Transport", "receive", "send_all"]
 Address = tuple[str, int] | str | None
 """Host and port; the path of a Unix socket; None when the peer has none or is gone."""
 
+UNASKED: Address = "(not asked yet)"
+
 RECV_FLAGS = socket.MSG_DONTWAIT
 SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 # MSG_MORE (send(2)) holds the segment back for what follows at once: the FIN of send_eof
@@ -112,7 +114,7 @@ class SocketTransport:
     O_NONBLOCK is never touched: it belongs to every copy of the socket.
     """
 
-    __slots__ = ("_ended_ours", "_fd", "_ready", "_sock")
+    __slots__ = ("_ended_ours", "_fd", "_local", "_peer", "_ready", "_sock")
 
     scheme = "http"
 
@@ -120,16 +122,22 @@ class SocketTransport:
         self._sock = sock
         self._fd = sock.fileno()
         self._ended_ours = False
+        self._peer: Address = UNASKED
+        self._local: Address = UNASKED
         self._ready = False
         """There may be more to read, and no news from the kernel will say so."""
 
     @property
     def peer(self) -> Address:
-        return _address(self._sock.getpeername)
+        if self._peer is UNASKED:
+            self._peer = _address(self._sock.getpeername)
+        return self._peer
 
     @property
     def local(self) -> Address:
-        return _address(self._sock.getsockname)
+        if self._local is UNASKED:
+            self._local = _address(self._sock.getsockname)
+        return self._local
 
     def recv_nowait(self, limit: int) -> bytes | None:
         try:

@@ -1,12 +1,13 @@
 """What a user can say: one table of settings, and how flags, environment and file fill it.
 
-units, binds, app, cpus    the values
-kinds                      one parser per type, shared by all sources
-table                      every setting, once: ``Settings``
-files, load                default < file < environment < flag
+units, binds, app, trust, cpus  the values
+kinds                           one parser per type, shared by all sources
+table                           every setting, once: ``Settings``
+files, load                     default < file < environment < flag
 """
 
 from balancer.settings.app import AppSpec as AppSpec
+from balancer.settings.app import Interface as Interface
 from balancer.settings.app import parse_app as parse_app
 from balancer.settings.binds import Bind as Bind
 from balancer.settings.binds import FdBind as FdBind
@@ -15,3 +16,4 @@ from balancer.settings.binds import UnixBind as UnixBind
 from balancer.settings.binds import parse_bind as parse_bind
 from balancer.settings.cpus import usable_cpus as usable_cpus
 from balancer.settings.table import Settings as Settings
+from balancer.settings.trust import TrustedPeers as TrustedPeers

@@ -1,4 +1,8 @@
-"""What ``APP`` names: ``native:module:attr`` or ``native:module:factory()``.
+"""What ``APP`` names: ``module:attr`` or ``module:factory()``, perhaps behind its interface.
+
+``asgi:``, ``wsgi:``, ``stream:`` and ``native:`` say what the app speaks; without one of them the
+worker looks at the object.  ``wsgi:app`` is the attribute ``app`` of a module called ``wsgi``,
+which many projects have: a prefix is a prefix only where a module and an attribute follow.
 
 Only the words are taken apart here.  The module is imported by the worker (or, with ``--preload``,
 by the fork server), never by the master: an app that breaks at import must not take the port down.
@@ -7,21 +11,36 @@ by the fork server), never by the master: an app that breaks at import must not 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from balancer.errors import UsageError
 
-__all__ = ["AppSpec", "check_app", "parse_app"]
+__all__ = ["AppSpec", "Interface", "check_app", "parse_app"]
 
-PREFIX = "native:"
+
+class Interface(Enum):
+    """How a worker calls an app; the values are the words of ``--interface``."""
+
+    ASGI = "asgi"  # async callable of scope, receive, send
+    WSGI = "wsgi"  # callable of environ, start_response, in a thread
+    STREAM = "stream"  # async callable of a trio stream: any protocol over TCP
+    NATIVE = "native"  # async callable of an exchange of ``balancer.http1``
+
+
+PREFIXES = frozenset(each.value for each in Interface)
 
 
 @dataclass(frozen=True, slots=True)
 class AppSpec:
-    """An app by name: ``attr`` of ``module``, called without arguments first when a factory."""
+    """An app by name: ``attr`` of ``module``, called without arguments first when a factory.
+
+    ``interface`` is None when the name doesn't say.
+    """
 
     module: str
     attr: str
     factory: bool
+    interface: Interface | None = None
 
 
 def parse_app(text: str) -> AppSpec:
@@ -43,17 +62,27 @@ def check_app(text: str) -> str:
 
 
 def _parse(text: str) -> AppSpec:
-    if not text.startswith(PREFIX):
-        raise ValueError(
-            "ASGI and WSGI apps aren't served yet; "
-            "native:module:attr names an async def handler(exchange)"
-        )
-    module, colon, attr = text.removeprefix(PREFIX).partition(":")
+    interface, name = _split_prefix(text)
+    module, colon, attr = name.partition(":")
     factory = attr.endswith("()")
     attr = attr.removesuffix("()")
+    if not colon and _dotted(module):
+        name = module.removesuffix(".py")
+        raise ValueError(
+            f"names no attribute: write {name}:app, or whatever the app is called in it"
+        )
     if not colon or not _dotted(module) or not _dotted(attr):
-        raise ValueError("not native:module:attr or native:module:factory()")
-    return AppSpec(module, attr, factory)
+        raise ValueError("not module:attr or module:factory()")
+    return AppSpec(module, attr, factory, interface)
+
+
+def _split_prefix(text: str) -> tuple[Interface | None, str]:
+    word, colon, rest = text.partition(":")
+    if not colon or ":" not in rest:
+        return None, text
+    if word not in PREFIXES:
+        raise ValueError(f"{word}: is no interface (there are {', '.join(sorted(PREFIXES))})")
+    return Interface(word), rest
 
 
 def _dotted(name: str) -> bool:

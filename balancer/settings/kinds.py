@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from balancer.settings.app import check_app
 from balancer.settings.binds import parse_bind
 from balancer.settings.cpus import MAX_WORKERS, usable_cpus
+from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "NAME", "PATH", "PID_FILE", "RECALL", "SWITCH", "WORKERS",
+    "APP", "BINDS", "FOLDER", "NAME", "PATH", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH",
+    "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
@@ -40,6 +42,7 @@ class Kind:
         toml: The TOML types that ``parse`` gets the text of.
         wants: What a TOML value of another type should have been.
         many: The value is a tuple of what ``parse`` returns; the flag may be repeated.
+        commas: One text may hold several of them; in the environment it always may.
     """
 
     metavar: str
@@ -48,6 +51,7 @@ class Kind:
     toml: tuple[type, ...] = (str,)
     wants: str = "a string"
     many: bool = False
+    commas: bool = False
 
 
 def count(lowest: int = 0, highest: int = 2**31 - 1, *, off: bool = False) -> Kind:
@@ -130,6 +134,13 @@ def _path(text: str) -> str:
     return text
 
 
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and (not path.startswith("/") or not path.isascii() or not path.isprintable()):
+        raise ValueError("must begin with / and be ASCII (escape the rest as in a URL)")
+    return path
+
+
 def _pid_file(text: str) -> str:
     if text.isdecimal():
         raise ValueError(f"that is the pid file; did you mean -b :{text}?")
@@ -161,6 +172,9 @@ BINDS = Kind("ADDRESS", parse_bind, wants="a string or a list of strings", many=
 WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
 PATH = Kind("PATH", _path)
+FOLDER = Kind("FOLDER", _path)
+ROOT_PATH = Kind("PATH", _root_path)
+PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)
 PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")
 NAME = Kind("NAME", _name)
 APP = Kind("APP", check_app)

@@ -68,8 +68,10 @@ def _read(name: str, given: list[Given]) -> tuple[Any, Origin]:
 
 
 def _parse(given: Given) -> list[Any]:
+    kind = SETTINGS[given.setting].kind
+    texts = [part for text in given.texts for part in (text.split(",") if kind.commas else [text])]
     try:
-        return [SETTINGS[given.setting].kind.parse(text) for text in given.texts]
+        return [kind.parse(text) for text in texts]
     except ValueError as error:
         raise UsageError(f"{given}: {error}") from None
 

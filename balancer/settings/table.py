@@ -14,15 +14,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from balancer.settings.app import Interface
 from balancer.settings.binds import DEFAULT_BIND, Bind
 from balancer.settings.cpus import usable_cpus
 from balancer.settings.kinds import (
     APP,
     BINDS,
+    FOLDER,
     NAME,
     PATH,
+    PEERS,
     PID_FILE,
     RECALL,
+    ROOT_PATH,
     SWITCH,
     WORKERS,
     choice,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS", "Alias", "Setting", "Settings"]
 
+APPS = "App"
 LISTEN = "Listening"
 WORK = "Workers"
 HANDOFF = "Hand-off"
@@ -141,8 +146,26 @@ class Settings:
     """What a server was told. Durations are seconds, sizes bytes."""
 
     app: str | None = _setting(
-        None, APP, LISTEN, "what to serve: native:module:attr, or native:module:factory()",
-        default_text="the demo app", positional=True,
+        None, APP, APPS, "what to serve: module:attr or module:factory(), with asgi:, wsgi: or "
+        "stream: in front where it can't be told", default_text="the demo app", positional=True,
+    )  # fmt: skip
+    interface: str = _setting(
+        "auto", choice("auto", *(each.value for each in Interface)), APPS,
+        "how the app is called: asgi, wsgi, stream (a trio stream per connection) or native; auto "
+        "looks at it",
+    )  # fmt: skip
+    factory: bool = _setting(False, SWITCH, APPS, "APP is called, without arguments, for the app")
+    app_dir: str = _setting(".", FOLDER, APPS, "look for the app's module in this folder first")
+    lifespan: str = _setting(
+        "auto", choice("auto", "on", "off"), APPS,
+        "start-up and shutdown events of ASGI apps: on needs them, auto does without if need be",
+    )  # fmt: skip
+    root_path: str = _setting("", ROOT_PATH, APPS, "path that a proxy in front has cut off")
+    forwarded_allow_ips: tuple[str, ...] = _setting(
+        ("127.0.0.1", "::1", "unix:"), PEERS, APPS,
+        "peers whose X-Forwarded-For, X-Forwarded-Proto and Forwarded are believed: addresses, "
+        "networks, unix: or *",
+        env=("FORWARDED_ALLOW_IPS",), default_text="127.0.0.1,::1,unix:",
     )  # fmt: skip
     bind: tuple[Bind, ...] = _setting(
         (DEFAULT_BIND,), BINDS, LISTEN,

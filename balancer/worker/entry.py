@@ -14,22 +14,27 @@ import select
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
 
 from balancer import log
+from balancer.apps.asgi.asyncio_only import asyncio_only_modules
 from balancer.core.messages import BootFailed, encode_frame
-from balancer.errors import AppError, BalancerError, ExitCode
+from balancer.errors import AppError, BalancerError
 from balancer.net.handoff import HandoffReceiver
 from balancer.net.slots import SlotTable, SlotWriter
-from balancer.worker.app import import_app, load_app
+from balancer.settings import Interface
+from balancer.worker.app import find_app, import_app
+from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from balancer.core.messages import Spawn, WorkerConfig
+    from balancer.worker.app import App
 
 __all__ = ["main", "preload"]
 
@@ -41,7 +46,7 @@ QUIT_WITHIN = 0.5
 
 def preload(config: WorkerConfig) -> None:
     """Import the app once, before the workers are forked."""
-    import_app(config.app)
+    import_app(config)
 
 
 def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
@@ -54,21 +59,22 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
     try:
-        handler = load_app(config.app, spawn.worker)
+        app = find_app(config)
+        worker = Worker(
+            config,
+            partial(make_service, config, app, spawn.worker),
+            HandoffReceiver(socket.socket(fileno=pair)),
+            control,
+            SlotWriter(SlotTable(table).row(spawn.row)),
+            spawn.families,
+            [socket.socket(fileno=fd) for fd in listeners],
+        )
     except BalancerError as error:
         return _give_up(control, error)
-    worker = Worker(
-        config,
-        handler,
-        HandoffReceiver(socket.socket(fileno=pair)),
-        control,
-        SlotWriter(SlotTable(table).row(spawn.row)),
-        spawn.families,
-        [socket.socket(fileno=fd) for fd in listeners],
-    )
+    if app is not None and spawn.slot == 1:  # said once, not by every worker
+        _describe(app)
     early.pass_on()
-    trio.run(worker.run, strict_exception_groups=True)
-    return ExitCode.OK
+    return trio.run(worker.run, strict_exception_groups=True)
 
 
 @final
@@ -110,6 +116,18 @@ def _signals(early: _EarlyTerm) -> None:
     if sys.stderr is not None:
         # The master asks a worker that hangs for its stacks with ABRT before it kills it.
         faulthandler.enable()
+
+
+def _describe(app: App) -> None:
+    if app.guessed:
+        logger.info("app %s looks like %s", app.name, app.interface.value.upper())
+    if app.interface is Interface.ASGI and (modules := asyncio_only_modules()):
+        logger.warning(
+            "app %s imports %s, which need asyncio, and this engine is trio: where requests fail, "
+            "use --engine uvicorn",
+            app.name,
+            ", ".join(modules),
+        )
 
 
 def _give_up(control: socket.socket, error: BalancerError) -> int:

@@ -11,26 +11,27 @@ master that it wants to, and goes on until the master, who has recalled what was
 from __future__ import annotations
 
 import logging
+import math
 import random
 import signal
-import sys
 from typing import TYPE_CHECKING, final
 
 import trio
 
 from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
-from balancer.core.messages import Drained, Leaving, Quit, Ready, WorkerRequest
-from balancer.http1.config import Http1Config
-from balancer.http1.server import Http1Server
+from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, WorkerRequest
+from balancer.errors import AppError, ExitCode
 from balancer.net.channel import Channel
 from balancer.worker.receiver import KernelAcceptor, Receiver
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
+    from balancer.apps.service import Service
     from balancer.core.messages import WorkerConfig
-    from balancer.http1.exchange import Handler
+    from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
 
@@ -38,20 +39,10 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("balancer")
 
-
-def engine_config(config: WorkerConfig) -> Http1Config:
-    """The part of the settings that is the HTTP engine's."""
-    return Http1Config(
-        max_request_line=config.limit_request_line,
-        max_head=config.limit_request_head,
-        max_fields=config.limit_request_fields,
-        max_body=config.limit_request_body,
-        header_timeout=config.header_timeout,
-        keep_alive=config.keep_alive,
-        keep_alive_requests=config.keep_alive_requests or sys.maxsize,  # 0: any number
-        body_timeout=config.body_timeout,
-        send_timeout=config.send_timeout,
-    )
+LAST_STOP = 1.0
+"""Seconds for the app to stop, however late it is."""
+FAREWELL = 1.0
+"""Seconds for the last words on connections whose time is over."""
 
 
 @final
@@ -78,7 +69,7 @@ class Worker:
     def __init__(
         self,
         config: WorkerConfig,
-        handler: Handler,
+        make_service: Callable[[Stats], Service],
         pair: HandoffReceiver,
         control: socket.socket,
         slot: SlotWriter,
@@ -91,7 +82,7 @@ class Worker:
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
             self._limit = RequestLimit(slot, config.max_requests + jitter)
-        self._server = Http1Server(handler, engine_config(config), self._limit or slot)
+        self._service = make_service(self._limit or slot)
         self._admission = Admission(config.worker_connections)
         self._channel = Channel[WorkerRequest](control, WorkerRequest)
         self._receiver = Receiver(pair, self._admission, slot, families, self._serve)
@@ -101,27 +92,53 @@ class Worker:
             KernelAcceptor(sock, self._admission, slot, self._start, batch=batch)
             for sock in listeners
         ]
+        self._starting = trio.CancelScope()
         self._idle = trio.Event()
         self._done = trio.Event()
+        self._deadline = math.inf  # of the drain
+        self._acceptances = trio.CancelScope()
+        self._nursery: trio.Nursery  # of what brings connections
         self._connections: trio.Nursery
 
-    async def run(self) -> None:
-        """Serve until drained or told to quit."""
+    async def run(self) -> ExitCode:
+        """Start the app, serve until drained or told to quit, stop the app; the exit code."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await nursery.start(self._signals)
+            nursery.start_soon(self._obey)
+            code = await self._start_app(nursery)
+            if code is ExitCode.OK and not self._starting.cancelled_caught:
+                await self._serve_all()
+                seconds = self._deadline - trio.current_time()
+                with trio.move_on_after(max(seconds, LAST_STOP)) as scope:
+                    await self._service.stop()
+                if scope.cancelled_caught:
+                    logger.warning("the app didn't stop in time")
+            nursery.cancel_scope.cancel()
+        return code
+
+    async def _start_app(self, nursery: trio.Nursery) -> ExitCode:
+        try:
+            with self._starting:  # until the master doesn't want it any more
+                await self._service.start(nursery)
+        except AppError as error:
+            await self._channel.send(BootFailed(str(error), app=True))
+            return error.exit_code
+        return ExitCode.OK
+
+    async def _serve_all(self) -> None:
         async with trio.open_nursery() as connections:
             self._connections = connections
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
                 nursery.start_soon(self._beat)
-                await nursery.start(self._signals)
                 if self._limit is not None:
                     nursery.start_soon(self._leave_at, self._limit)
-                acceptors = trio.CancelScope()
-                nursery.start_soon(self._accept, acceptors)
+                nursery.start_soon(self._accept)
                 await self._channel.send(Ready())
                 # One that came while the worker started has been kept; after Ready, because the
                 # master lets nobody go that has not been welcomed.
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-                nursery.start_soon(self._obey, nursery, acceptors)
                 await self._done.wait()
                 nursery.cancel_scope.cancel()
             connections.cancel_scope.cancel()
@@ -131,7 +148,7 @@ class Worker:
 
     async def _serve(self, sock: socket.SocketType) -> None:
         try:
-            await self._server.serve(sock)
+            await self._service.serve(sock)
         finally:
             self._slot.closed()
             if self._admission.ended():
@@ -144,11 +161,11 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             self._slot.beat()
-            self._server.tick(trio.current_time())
+            self._service.tick(trio.current_time())
             await trio.sleep(TICK)
 
-    async def _accept(self, scope: trio.CancelScope) -> None:
-        with scope:
+    async def _accept(self) -> None:
+        with self._acceptances:
             async with trio.open_nursery() as nursery:
                 for acceptor in self._acceptors:
                     nursery.start_soon(acceptor.run)
@@ -163,28 +180,38 @@ class Worker:
         await limit.reached.wait()
         await self._channel.send(Leaving("max-requests", replace_first=True))
 
-    async def _obey(self, nursery: trio.Nursery, acceptors: trio.CancelScope) -> None:
+    async def _obey(self) -> None:
         """Do what the master says, and what must be done when it is gone."""
         async for request in self._channel.messages():
             if isinstance(request, Quit):
+                self._deadline = trio.current_time()
+                self._starting.cancel()
                 self._done.set()
             else:
-                if request.closing:
-                    self._take_last()
-                acceptors.cancel()
-                nursery.start_soon(self._leave if request.leave else self._rest, request.seconds)
-        self._take_last()
-        acceptors.cancel()
+                self._close_doors(last=request.closing)
+                self._nursery.start_soon(
+                    self._leave if request.leave else self._rest, request.seconds
+                )
+        self._starting.cancel()
+        self._close_doors(last=True)
         await self._leave(self._config.graceful_timeout)
 
-    def _take_last(self) -> None:
-        for acceptor in self._acceptors:
-            acceptor.take_last()
+    def _close_doors(self, *, last: bool) -> None:
+        """Accept no more by ourselves; ``last``: but who waits now is not for anybody else."""
+        if last:
+            for acceptor in self._acceptors:
+                acceptor.take_last()
+        self._acceptances.cancel()
 
     async def _drain(self, seconds: float) -> None:
         """Finish what there is, for so long."""
         self._admission.doors = Doors.CLOSED
-        self._server.drain()
+        self._service.drain()
+        await self._wait_idle(seconds)
+        if self._admission.active and self._service.farewell():
+            await self._wait_idle(FAREWELL)
+
+    async def _wait_idle(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
             while self._admission.active:
                 if self._idle.is_set():  # else somebody else waits for it already
@@ -192,6 +219,7 @@ class Worker:
                 await self._idle.wait()
 
     async def _leave(self, seconds: float) -> None:
+        self._deadline = min(self._deadline, trio.current_time() + seconds)
         await self._drain(seconds)
         self._done.set()
 

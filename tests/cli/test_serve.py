@@ -123,9 +123,8 @@ def test_file_environment_and_flag(
         (["--limit-concurrency", "x"], "--limit-concurrency x: not a whole number"),
         (["-b", "8000"], "-b 8000: a port needs a colon; did you mean :8000?"),
         (["-t", "-1"], "-t -1: not a duration; write 30, 30s, 250ms or 1h30m"),
-        (["main:app"],
-         ("APP main:app: ASGI and WSGI apps aren't served yet; "
-          "native:module:attr names an async def handler(exchange)")),
+        (["main.py"],
+         ("APP main.py: names no attribute: write main:app, or whatever the app is called in it")),
         (["-c", "b.py"], "-c b.py: only .toml files can be read in this version"),
         (["-c", "none.toml"], "-c none.toml: No such file or directory"),
     ],

@@ -5,41 +5,46 @@ from __future__ import annotations
 import pytest
 
 from balancer.errors import UsageError
-from balancer.settings import AppSpec, parse_app
+from balancer.settings import AppSpec, Interface, parse_app
 
 
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("native:main:app", AppSpec("main", "app", factory=False)),
-        ("native:pkg.main:apps.one", AppSpec("pkg.main", "apps.one", factory=False)),
-        ("native:main:make()", AppSpec("main", "make", factory=True)),
+        ("main:app", AppSpec("main", "app", factory=False)),
+        ("main:make()", AppSpec("main", "make", factory=True)),
+        ("pkg.main:apps.one", AppSpec("pkg.main", "apps.one", factory=False)),
+        ("native:main:app", AppSpec("main", "app", False, Interface.NATIVE)),
+        ("asgi:main:app", AppSpec("main", "app", False, Interface.ASGI)),
+        ("wsgi:main:make()", AppSpec("main", "make", True, Interface.WSGI)),
+        ("stream:main:echo", AppSpec("main", "echo", False, Interface.STREAM)),
+        # modules of these names are everywhere
+        ("wsgi:app", AppSpec("wsgi", "app", factory=False)),
+        ("asgi:application", AppSpec("asgi", "application", factory=False)),
+        ("wsgi:wsgi:app", AppSpec("wsgi", "app", False, Interface.WSGI)),
     ],
 )
 def test_apps(text: str, spec: AppSpec) -> None:
     assert parse_app(text) == spec
 
 
-SERVES = (
-    "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
-)
-FORM = "not native:module:attr or native:module:factory()"
+FORM = "not module:attr or module:factory()"
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("main:app", SERVES),
-        ("asgi:main:app", SERVES),
-        ("", SERVES),
+        ("", FORM),
+        ("main", "names no attribute: write main:app, or whatever the app is called in it"),
+        ("main.py", "names no attribute: write main:app, or whatever the app is called in it"),
         ("native:", FORM),
-        ("native:main", FORM),
         ("native:main:", FORM),
         ("native::app", FORM),
-        ("native:main.py:app/x", FORM),
-        ("native:main:make(1)", FORM),
-        ("native:main:make()()", FORM),
-        ("native:main..x:app", FORM),
+        ("main.py:app/x", FORM),
+        ("main:make(1)", FORM),
+        ("main:make()()", FORM),
+        ("main..x:app", FORM),
+        ("http:main:app", "http: is no interface (there are asgi, native, stream, wsgi)"),
     ],
 )
 def test_no_apps(text: str, problem: str) -> None:

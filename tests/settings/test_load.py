@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 # one good value of each setting: text, and what it means
 GOOD: dict[str, tuple[str, object]] = {
     "app": ("native:main:app", "native:main:app"),
+    "interface": ("wsgi", "wsgi"),
+    "factory": ("true", True),
+    "app_dir": ("src", "src"),
+    "lifespan": ("on", "on"),
+    "root_path": ("/api/", "/api"),
+    "forwarded_allow_ips": ("10.1.2.3/8", ("10.0.0.0/8",)),
     "bind": ("[::1]:9", (TcpBind("::1", 9),)),
     "backlog": ("17", 17),
     "workers": ("3", 3),
@@ -63,14 +69,21 @@ TIME = [("soon", "not a duration; write 30, 30s, 250ms or 1h30m"),
 DEADLINE = [*TIME, ("0", "must be at least 1ms"), ("off", TIME[0][1])]
 SIZE = [("big", "not a size; write 65536, 64KiB or 8MiB")]
 PATH = [("", "not a path"), ("a\0b", "not a path")]
-NO_APP = (
-    "ASGI and WSGI apps aren't served yet; native:module:attr names an async def handler(exchange)"
-)
+NO_PEER = "not an address, a network like 10.0.0.0/8, unix: or *"
 SWITCH = [("maybe", "must be true or false")]
 
 # bad values of each setting, and the end of the message
 BAD: dict[str, list[tuple[str, str]]] = {
-    "app": [("main:app", NO_APP)],
+    "app": [("main", "names no attribute: write main:app, or whatever the app is called in it")],
+    "interface": [("cgi", "must be one of auto, asgi, wsgi, stream, native")],
+    "factory": SWITCH,
+    "app_dir": PATH,
+    "lifespan": [("true", "must be one of auto, on, off")],
+    "root_path": [
+        ("api", "must begin with / and be ASCII (escape the rest as in a URL)"),
+        ("/\u00e4", "must begin with / and be ASCII (escape the rest as in a URL)"),
+    ],
+    "forwarded_allow_ips": [("localhost", NO_PEER), ("", NO_PEER), ("10.0.0.0/33", NO_PEER)],
     "bind": [("8000", "a port needs a colon; did you mean :8000?")],
     "backlog": ATLEAST_1,
     "workers": [*ATLEAST_1[:-3], ("0", "must be at least 1"), ("1025", "must be at most 1024")],

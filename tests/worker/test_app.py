@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from balancer.core.messages import BootFailed, encode_frame
+from balancer.core.messages import BootFailed, WorkerConfig, encode_frame
 from balancer.errors import AppError, ExitCode, UsageError
-from balancer.worker.app import load_app
+from balancer.settings import Interface
+from balancer.worker.app import App, find_app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,18 +24,41 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     return name
 
 
+def find(app: str, *, interface: str = "auto", factory: bool = False) -> App:
+    found = find_app(WorkerConfig(app=app, interface=interface, factory=factory))
+    assert found is not None
+    return found
+
+
 def failure(app: str) -> str:
     with pytest.raises(AppError) as caught:
-        load_app(app, 1)
+        find_app(WorkerConfig(app=app))
     assert caught.value.exit_code is ExitCode.APP
     return str(caught.value)
 
 
 GOOD = """
+import functools
 async def app(exchange): pass
 class Site:
     async def app(exchange): pass
-def make(): return app
+    async def __call__(self, scope, receive, send): pass
+class Wsgi:
+    def __call__(self, environ, start_response): pass
+class Asgi2:
+    def __init__(self, scope): pass
+    async def __call__(self, receive, send): pass
+async def asgi(scope, receive, send): pass
+def wrapped(scope, receive, send): return asgi(scope, receive, send)
+def wsgi(environ, start_response): pass
+def asgi2(scope): pass
+def anything(*args): pass
+async def two(a, b): pass
+def four(a, b, c, d): pass
+site, wsgi_site = Site(), Wsgi()
+part = functools.partial(four, 1, d=2)
+optional = lambda environ, start_response, debug=False: None
+def make(): return asgi
 def broken(): raise ValueError("no database")
 def make_number(): return 5
 number = 5
@@ -42,14 +66,14 @@ number = 5
 
 
 def test_without_a_name_it_is_the_demo() -> None:
-    assert callable(load_app(None, 3))
+    assert find_app(WorkerConfig()) is None
 
 
 @pytest.mark.parametrize("site", [GOOD], indirect=True)
 class TestAGoodModule:
     @pytest.mark.parametrize("attr", ["app", "Site.app", "make()"])
     def test_what_is_named_is_found(self, site: str, attr: str) -> None:
-        assert callable(load_app(f"native:{site}:{attr}", 1))
+        assert callable(find(f"native:{site}:{attr}").target)
 
     @pytest.mark.parametrize("attr", ["nothing", "Site.nothing", "app.nothing.at_all"])
     def test_what_is_not_there(self, site: str, attr: str) -> None:
@@ -60,12 +84,54 @@ class TestAGoodModule:
         app = f"native:{site}:number"
         assert failure(app) == f"app {app}: number is a int, not callable"
 
-    def test_a_factory_without_its_parentheses(self, site: str) -> None:
-        app = f"native:{site}:make"
-        assert failure(app) == (
-            f"app {app}: make is a plain function, and a handler is an "
-            f"async def handler(exchange); if it makes one, say {app}()"
-        )
+    @pytest.mark.parametrize(
+        ("attr", "interface"),
+        [
+            ("asgi", Interface.ASGI),
+            ("site", Interface.ASGI),
+            ("wrapped", Interface.ASGI),
+            ("make()", Interface.ASGI),
+            ("wsgi", Interface.WSGI),
+            ("wsgi_site", Interface.WSGI),
+            ("part", Interface.WSGI),
+            ("optional", Interface.WSGI),
+            ("app", Interface.STREAM),
+        ],
+    )
+    def test_an_interface_is_seen(self, site: str, attr: str, interface: Interface) -> None:
+        found = find(f"{site}:{attr}")
+        assert (found.interface, found.guessed) == (interface, True)
+
+    @pytest.mark.parametrize("interface", list(Interface))
+    def test_an_interface_can_be_said(self, site: str, interface: Interface) -> None:
+        for found in (
+            find(f"{interface.value}:{site}:anything"),
+            find(f"{site}:anything", interface=interface.value),
+        ):
+            assert (found.interface, found.guessed) == (interface, False)
+
+    def test_the_prefix_wins(self, site: str) -> None:
+        assert find(f"wsgi:{site}:asgi", interface="asgi").interface is Interface.WSGI
+
+    def test_a_factory_by_flag(self, site: str) -> None:
+        assert find(f"{site}:make", factory=True).interface is Interface.ASGI
+
+    @pytest.mark.parametrize(
+        ("attr", "said"),
+        [
+            ("asgi2", "takes one argument and is no coroutine function: ASGI 2 isn't served"),
+            ("Asgi2", "is a class that takes one argument: ASGI 2 isn't served"),
+            ("Site", "is a class: if its instances are apps, write () behind its name"),
+            ("make", "takes no arguments: if it makes the app, write () behind its name"),
+            ("anything", "doesn't tell how it is called; put asgi:, wsgi: or stream: in front"),
+            ("two", "is a coroutine function and takes 2 arguments: ASGI apps take three"),
+            ("four", "takes 4 arguments: ASGI apps take three"),
+            ("number", "is a int, not callable"),
+        ],
+    )
+    def test_what_cant_be_told_is_explained(self, site: str, attr: str, said: str) -> None:
+        app = f"{site}:{attr}"
+        assert failure(app).startswith(f"app {app}: {attr} {said}")
 
     def test_a_factory_that_is_none(self, site: str) -> None:
         app = f"native:{site}:number()"
@@ -112,4 +178,4 @@ def test_what_is_said_can_be_sent(site: str) -> None:
 
 def test_a_name_that_is_no_name() -> None:
     with pytest.raises(UsageError):
-        load_app("native:", 1)
+        find_app(WorkerConfig(app="native:"))

@@ -6,13 +6,13 @@ import os
 import signal
 import socket
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
 import trio.testing
 
-from balancer.apps.demo import make_handler
 from balancer.core.liveness import TICK
 from balancer.core.messages import (
     Drain,
@@ -28,6 +28,7 @@ from balancer.net.handoff import AnswerKind, HandoffReceiver, HandoffSender
 from balancer.net.listener import open_listeners
 from balancer.net.slots import SlotTable, SlotWriter, Word
 from balancer.settings import TcpBind
+from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 from tests.net.children import no_descriptors_left
 
@@ -87,8 +88,8 @@ class Master:
     async def run_worker(self, config: WorkerConfig, listeners: list[socket.socket]) -> None:
         slot = SlotWriter(self.words)
         families = (int(socket.AF_UNIX),)
-        app = make_handler(7)
-        worker = Worker(config, app, self.receiver, self.far, slot, families, listeners)
+        make = partial(make_service, config, None, 7)
+        worker = Worker(config, make, self.receiver, self.far, slot, families, listeners)
         await worker.run()
         self.ended.set()
 

@@ -1,0 +1,67 @@
+"""What a worker runs: an app, and the server that speaks its protocol on the connections.
+
+The worker knows connections, the master and time; a ``Service`` knows what to do with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from balancer.http1.server import Http1Server
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Coroutine
+
+    import trio
+
+    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.exchange import Handler
+
+__all__ = ["HttpService", "Service"]
+
+
+class Service(Protocol):
+    """Serves connections with an app, from ``start`` to ``stop``."""
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Get the app ready; what has to run as long as it does may run in the nursery.
+
+        Raises:
+            AppError: the app can't start, and why, for a person.
+        """
+
+    def serve(self, sock: socket.SocketType) -> Coroutine[Any, Any, None]:
+        """Serve one connection to its end; owns and closes the socket; raises nothing."""
+
+    def tick(self, now: float) -> None:
+        """Time has moved: expire what has to; called about every 0.25 seconds."""
+
+    def drain(self) -> None:
+        """Let every connection end as soon as it may; idempotent."""
+
+    def farewell(self) -> bool:
+        """The drain's time is over: begin to end what is left politely; False if nothing will."""
+
+    async def stop(self) -> None:
+        """Let the app finish, after the last connection; the caller gives it so much time."""
+
+
+class HttpService:
+    """HTTP/1.1 for one handler that needs no start and no stop; others build on it."""
+
+    def __init__(self, handler: Handler, config: Http1Config, stats: Stats) -> None:
+        self._server = Http1Server(handler, config, stats)
+        self.serve = self._server.serve
+        self.tick = self._server.tick
+        self.drain = self._server.drain
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Nothing to do."""
+
+    def farewell(self) -> bool:
+        """HTTP has no word for it: a response that takes too long is cut."""
+        return False
+
+    async def stop(self) -> None:
+        """Nothing to do."""

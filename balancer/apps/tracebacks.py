@@ -1,0 +1,29 @@
+"""Tracebacks for the person who wrote the app: without the frames that are ours."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+__all__ = ["describe", "own_frames"]
+
+PACKAGE = f"{Path(__file__).resolve().parents[1]}/"
+
+
+def describe(what: str, error: BaseException) -> str:
+    """One sentence, and below it the part of the traceback that is the app's."""
+    sentence = f"{what}: {type(error).__name__}: {error}"
+    frames = own_frames(error)
+    if frames:
+        sentence += "\n" + "".join(traceback.format_list(frames)).rstrip()
+    # a file's name may hold bytes that are no text, and this travels as text
+    return sentence.encode("utf-8", "backslashreplace").decode()
+
+
+def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of the app and its libraries."""
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(PACKAGE) and "importlib" not in frame.filename
+    ]

@@ -1,0 +1,53 @@
+"""From settings and an app to the ``Service`` that a worker runs: one row per interface."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, cast
+
+from balancer.apps.asgi import AsgiConfig, AsgiService
+from balancer.apps.demo import make_handler
+from balancer.apps.service import HttpService
+from balancer.errors import AppError
+from balancer.http1.config import Http1Config
+from balancer.settings import Interface, TrustedPeers
+
+if TYPE_CHECKING:
+    from balancer.apps.asgi import AsgiApp
+    from balancer.apps.service import Service
+    from balancer.core.messages import WorkerConfig
+    from balancer.http1.config import Stats
+    from balancer.http1.exchange import Handler
+    from balancer.worker.app import App
+
+__all__ = ["engine_config", "make_service"]
+
+
+def engine_config(config: WorkerConfig) -> Http1Config:
+    """The part of the settings that is the HTTP engine's."""
+    return Http1Config(
+        max_request_line=config.limit_request_line,
+        max_head=config.limit_request_head,
+        max_fields=config.limit_request_fields,
+        max_body=config.limit_request_body,
+        header_timeout=config.header_timeout,
+        keep_alive=config.keep_alive,
+        keep_alive_requests=config.keep_alive_requests or sys.maxsize,  # 0: any number
+        body_timeout=config.body_timeout,
+        send_timeout=config.send_timeout,
+    )
+
+
+def make_service(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -> Service:
+    """What a worker runs for an app, or for the demo; AppError when it can't be served."""
+    engine = engine_config(config)
+    if app is None:
+        return HttpService(make_handler(worker_id), engine, stats)
+    if app.interface is Interface.NATIVE:
+        return HttpService(cast("Handler", app.target), engine, stats)
+    if app.interface is Interface.ASGI:
+        asgi = AsgiConfig(
+            app.name, config.lifespan, config.root_path, TrustedPeers(config.forwarded_allow_ips)
+        )
+        return AsgiService(cast("AsgiApp", app.target), asgi, engine, stats)
+    raise AppError(f"app {app.name}: {app.interface.value} apps aren't served yet")
