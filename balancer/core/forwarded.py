@@ -26,8 +26,12 @@ FIELDS = frozenset({FOR, PROTO, STANDARD})
 
 SCHEMES = frozenset({"http", "https"})
 WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
-# a node of RFC 7239 section 6 (X-Forwarded-For is as lax): [v6] or v4 or a name, perhaps a port
-NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?").fullmatch
+# a node of RFC 7239 section 6: [v6] or v4 or a name, perhaps a port; and as nginx writes it into
+# X-Forwarded-For, a v6 without brackets, which has no port
+NODE = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
+).fullmatch
+MAX_PORT = 65535
 # pairs of RFC 7239 section 4; the value is a token or a quoted string
 PAIR = re.compile(r'\s*([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*').fullmatch
 # commas and semicolons that are not inside quotes
@@ -111,8 +115,9 @@ def _walk(hops: list[_Hop], trusted: Trusted) -> Origin:
         node = NODE(hop.node or "")
         if node is None:
             break
-        host = node[1] or node[2]
-        client = (host, int(node[3] or 0))
+        host = node[1] or node[2] or node[4]
+        port = int(node[3] or 0)
+        client = (host, port if port <= MAX_PORT else 0)
         if host not in trusted:
             break
     return Origin(client, scheme)

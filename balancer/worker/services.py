@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from balancer.apps.asgi import AsgiConfig, AsgiService
 from balancer.apps.demo import make_handler
 from balancer.apps.service import HttpService
+from balancer.apps.stream import StreamService
 from balancer.errors import AppError
 from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
@@ -15,6 +16,7 @@ from balancer.settings import Interface, TrustedPeers
 if TYPE_CHECKING:
     from balancer.apps.asgi import AsgiApp
     from balancer.apps.service import Service
+    from balancer.apps.stream import StreamHandler
     from balancer.core.messages import WorkerConfig
     from balancer.http1.config import Stats
     from balancer.http1.exchange import Handler
@@ -50,4 +52,6 @@ def make_service(config: WorkerConfig, app: App | None, worker_id: int, stats: S
             app.name, config.lifespan, config.root_path, TrustedPeers(config.forwarded_allow_ips)
         )
         return AsgiService(cast("AsgiApp", app.target), asgi, engine, stats)
+    if app.interface is Interface.STREAM:
+        return StreamService(app.name, cast("StreamHandler", app.target), stats)
     raise AppError(f"app {app.name}: {app.interface.value} apps aren't served yet")
