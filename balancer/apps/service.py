@@ -31,8 +31,14 @@ class Service(Protocol):
             AppError: the app can't start, and why, for a person.
         """
 
+    def open(self, nursery: trio.Nursery) -> None:
+        """The nursery of the connections is there: from now on ``serve`` is called."""
+
     def serve(self, sock: socket.SocketType) -> Coroutine[Any, Any, None]:
-        """Serve one connection to its end; owns and closes the socket; raises nothing."""
+        """Serve one connection to its end; owns and closes the socket; raises nothing.
+
+        The coroutine may park: it has to be driven by ``http1.inline``.
+        """
 
     def tick(self, now: float) -> None:
         """Time has moved: expire what has to; called about every 0.25 seconds."""
@@ -52,6 +58,7 @@ class HttpService:
 
     def __init__(self, handler: Handler, config: Http1Config, stats: Stats) -> None:
         self._server = Http1Server(handler, config, stats)
+        self.open = self._server.open
         self.serve = self._server.serve
         self.tick = self._server.tick
         self.drain = self._server.drain

@@ -52,6 +52,9 @@ class StreamService:
     async def start(self, nursery: trio.Nursery) -> None:
         """Nothing to do."""
 
+    def open(self, nursery: trio.Nursery) -> None:
+        """Nothing to do."""
+
     async def serve(self, sock: socket.SocketType) -> None:
         """Serve one connection to its end; owns and closes the socket."""
         began = perf_counter()

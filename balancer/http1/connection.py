@@ -102,6 +102,7 @@ class Connection:
         "bytes_out",
         "deadline",
         "idle",
+        "memo",
         "requests_left",
         "send_deadline",
         "shared",
@@ -116,6 +117,8 @@ class Connection:
         """How many more requests this connection may bring."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.memo: object = None
+        """The handler's, see ``Exchange.memo``."""
         self.idle = False
         """Waiting for the first byte of a request: nobody is owed anything."""
         self.deadline = math.inf
@@ -302,7 +305,7 @@ class Connection:
         try:
             # What receive() does, without its coroutine: this is once per request.
             try:
-                await transport.wait_readable()
+                await transport.wait_request()
                 data = transport.recv_nowait(HEAD_READ)
             except trio.ClosedResourceError:
                 self._note_interrupt()

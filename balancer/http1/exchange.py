@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from balancer.http1.responses import Fields
     from balancer.http1.transport import Address, Transport
 
-__all__ = ["Exchange", "Handler", "Phase", "Tunnel"]
+__all__ = ["ONE_SEND", "Exchange", "Handler", "Phase", "Tunnel"]
 
 READ_AHEAD = 65536
 ONE_SEND = 65536
@@ -98,6 +98,20 @@ class Exchange:
         """Whether the response promised that the connection stays."""
 
     # the request
+
+    @property
+    def head(self) -> Head:
+        """The request's head, for adapters that read all of it."""
+        return self._head
+
+    @property
+    def memo(self) -> object:
+        """What the handler wants to find again at the next request of this connection."""
+        return self._connection.memo
+
+    @memo.setter
+    def memo(self, value: object) -> None:
+        self._connection.memo = value
 
     @property
     def method(self) -> str:
@@ -222,15 +236,22 @@ class Exchange:
             MisuseError: the response has begun, a header is malformed or contradicts the body, or
                 a 204 or 304 has a body.
         """
+        if len(body) > ONE_SEND:
+            await self._respond_large(status, headers, body)
+        elif rest := self.respond_nowait(status, headers, body):
+            await self.send_rest(rest)
+
+    def respond_nowait(
+        self, status: int, headers: Fields | ResponseHead, body: bytes
+    ) -> bytes | None:
+        """As ``respond``, without waiting; for a body that isn't copied in vain.
+
+        Returns what the kernel did not take, for ``send_rest``; None: the response is complete.
+        """
         data = self._open(status, headers, body)
         connection = self._connection
         if self._has_body and body:
-            if len(body) > ONE_SEND:
-                self.phase = STREAMING
-                await connection.send(data)
-                data = body
-            else:
-                data += body
+            data += body
         self.phase = STREAMING
         if not self.persist and connection.nothing_follows(self, self._head):
             sent = connection.transport.send_last_nowait(data)
@@ -238,7 +259,23 @@ class Exchange:
             sent = connection.transport.send_nowait(data)
         connection.bytes_out += sent
         if sent != len(data):
-            await connection.send(data[sent:])
+            return data[sent:]
+        self.phase = DONE
+        return None
+
+    async def send_rest(self, rest: bytes) -> None:
+        """Send what ``respond_nowait`` has left."""
+        await self._connection.send(rest)
+        self.phase = DONE
+
+    async def _respond_large(
+        self, status: int, headers: Fields | ResponseHead, body: bytes
+    ) -> None:
+        head = self._open(status, headers, body)
+        self.phase = STREAMING
+        await self._connection.send(head)
+        if self._has_body:
+            await self._connection.send(body)
         self.phase = DONE
 
     async def start(self, status: int, headers: Fields | ResponseHead = ()) -> None:
@@ -367,7 +404,7 @@ class Exchange:
             raise MisuseError("the response has begun already")
         if not 200 <= status <= 599:  # RFC 9110 15: all others are invalid
             raise MisuseError(f"{status} is no status of a response")
-        head = fields if type(fields) is ResponseHead else read_fields(fields)
+        head = fields if isinstance(fields, ResponseHead) else read_fields(fields)
         connection = self._connection
         shared = connection.shared
         request = self._head

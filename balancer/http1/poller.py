@@ -1,9 +1,13 @@
-"""One epoll for all idle connections of a worker, and one task that empties it.
+"""One epoll for all connections of a worker, and one task that empties it.
 
 ``trio.lowlevel.wait_readable`` costs about eight microseconds, a third of a small request: an
 ``epoll_ctl`` for every wait, because trio arms one-shot events, and the book-keeping around it.
 Here a socket is registered once, at its first wait, for *edges*: the kernel speaks only when
-something new has come.  A waiting task is woken directly.
+something new has come.
+
+A reader is woken in one of two ways.  In the middle of a request it is a task, which is
+rescheduled.  Between two requests it is *parked* (``http1.inline``): a coroutine without a task,
+which the leader drives in its own.
 
 What an edge means (epoll(7), "Level-triggered and edge-triggered"):
 
@@ -19,54 +23,95 @@ closing our number for it is not enough: it is always removed by hand, before th
 
 from __future__ import annotations
 
+import contextvars
 import select
-from typing import TYPE_CHECKING, final
+import types
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 from outcome import Error
 
+from balancer.http1.inline import drive, watch
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine, Generator
 
 __all__ = ["PolledTransport", "Poller"]
 
 if TYPE_CHECKING or hasattr(select, "epoll"):
     EDGES = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-BATCH = 256
+BATCH = 64
 
 
 @final
 class Poller:
-    """Wakes the readers of its transports.  ``run`` must be running while they wait."""
+    """Wakes the readers of its transports, once it has been started; owns the epoll."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
+        self.parked: set[PolledTransport] = set()
+        """Those that keep a coroutine."""
+        self._events: list[tuple[int, int]] = []  # heard, and not passed on yet
+        self._nursery: trio.Nursery
+        self._clean: contextvars.Context
 
     @staticmethod
     def available() -> bool:
         """Whether the system has epoll; elsewhere trio's own waits do."""
         return hasattr(select, "epoll")
 
-    async def run(self) -> None:
-        """Wake readers, until cancelled; then close the epoll."""
-        epoll = self._epoll
-        transports = self._transports
+    def start(self, nursery: trio.Nursery) -> None:
+        """Wake readers, in tasks of this nursery, until it is cancelled.
+
+        Then the parked are closed: their coroutines end as if they had been cancelled.
+        """
+        self._nursery = nursery
+        self._clean = contextvars.copy_context()
+        nursery.start_soon(self._close_at_the_end)
+        self._promote()
+
+    def _promote(self) -> None:
+        # A task begins with a copy of the context that starts it, and this may be a connection's:
+        # what the app has set there (a user, say) is no business of the next one's.
+        self._clean.run(self._nursery.start_soon, self._lead)
+
+    async def _lead(self) -> None:
+        events = self._events
+        while True:
+            while events:
+                fd, flags = events.pop()
+                transport = self._transports.get(fd)
+                parked = None if transport is None else transport.edge(flags)
+                if parked is None:
+                    continue
+                if await watch(parked, self._promote):
+                    return
+                if contextvars.copy_context() != self._clean:
+                    # The app has left something in this task's context without ever waiting.
+                    self._promote()
+                    return
+            events += self._epoll.poll(0, BATCH)
+            if events:  # the other tasks want their turn, too
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+    async def _close_at_the_end(self) -> None:
         try:
-            while True:
-                events = epoll.poll(0, BATCH)
-                for fd, flags in events:
-                    transports[fd].edge(flags)
-                if events:  # let them run, then look for more before going to sleep
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await trio.lowlevel.wait_readable(epoll.fileno())
+            await trio.sleep_forever()
         finally:
-            epoll.close()
+            for transport in list(self.parked):
+                if (coroutine := transport.unpark()) is not None:
+                    coroutine.close()
+            self._epoll.close()
+
+    def resume(self, coroutine: Coroutine[Any, Any, None], error: Exception) -> None:
+        """Wake what was parked with an exception, in a task of its own."""
+        self._clean.run(self._nursery.start_soon, drive, coroutine, error)
 
     def add(self, fd: int, transport: PolledTransport) -> None:
         """Report edges on ``fd``, beginning with what is there already."""
@@ -82,15 +127,21 @@ class Poller:
 
 @final
 class PolledTransport(SocketTransport):
-    """A socket whose reader is woken by a ``Poller``; its writer waits with trio."""
+    """A socket whose reader is woken by a ``Poller``; its writer waits with trio.
 
-    __slots__ = ("_ended", "_poller", "_reader", "_registered")
+    It is the ``Park`` of its connection, which has to be driven by ``watch`` then.
+    """
+
+    __slots__ = ("_coroutine", "_ended", "_poller", "_reader", "_registered")
+
+    is_park = True
 
     def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
         super().__init__(sock)
         self._poller = poller
         self._registered = False
         self._reader: trio.lowlevel.Task | None = None
+        self._coroutine: Coroutine[Any, Any, None] | None = None
         self._ended = False
 
     def wait_readable(self) -> Awaitable[None]:
@@ -100,22 +151,55 @@ class PolledTransport(SocketTransport):
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already reading this connection")
-        if not self._registered:
-            self._poller.add(self._fd, self)
-            self._registered = True
+        self._register()
         self._reader = trio.lowlevel.current_task()
         return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105
 
-    def edge(self, flags: int) -> None:
-        """The kernel's news: wake the reader, or remember it for the next one."""
+    @types.coroutine
+    def wait_request(self) -> Generator[Any, Any, None]:
+        if self._ready:
+            self._ready = self._ended
+            return
+        self._register()
+        yield self
+
+    def _register(self) -> None:
+        if not self._registered:
+            self._poller.add(self._fd, self)
+            self._registered = True
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._poller.parked.add(self)
+
+    def unpark(self) -> Coroutine[Any, Any, None] | None:
+        """The coroutine that was kept, if one was; it is the caller's to drive or close."""
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            self._poller.parked.discard(self)
+        return coroutine
+
+    def edge(self, flags: int) -> Coroutine[Any, Any, None] | None:
+        """The kernel's news: wake the reader, or remember it for the next one.
+
+        Returns the coroutine to drive, where it was parked.
+        """
         if flags & ENDING:
             self._ended = True
+        if self._coroutine is not None:
+            self._ready = self._ended
+            return self.unpark()
         reader, self._reader = self._reader, None
         self._ready = self._ended or reader is None
         if reader is not None:
             trio.lowlevel.reschedule(reader)
+        return None
 
     def interrupt(self) -> None:
+        coroutine = self.unpark()
+        if coroutine is not None:
+            self._poller.resume(coroutine, trio.ClosedResourceError("interrupted"))
+            return
         reader, self._reader = self._reader, None
         if reader is not None:
             trio.lowlevel.reschedule(reader, Error(trio.ClosedResourceError("interrupted")))

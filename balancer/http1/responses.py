@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, final
+from typing import Final, NamedTuple
 
 from balancer.http1.errors import MisuseError
 
@@ -101,9 +100,7 @@ def render_trailers(fields: Fields) -> bytes:
     return b"0\r\n" + render_fields(fields) + b"\r\n"
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """What an app's fields say, read once: the lines to send and what decides the framing."""
 
     lines: bytes
@@ -113,7 +110,7 @@ class ResponseHead:
 
     def with_length(self, length: int) -> ResponseHead:
         """The same, for a body of this size."""
-        return replace(self, length=length)
+        return self._replace(length=length)
 
 
 def _read(fields: Fields) -> ResponseHead:

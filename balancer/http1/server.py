@@ -6,8 +6,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, final
 
-import trio
-
 from balancer.http1.connection import Connection, Shared
 from balancer.http1.poller import PolledTransport, Poller
 from balancer.http1.transport import SocketTransport
@@ -15,6 +13,8 @@ from balancer.http1.transport import SocketTransport
 if TYPE_CHECKING:
     import socket
     from collections.abc import Coroutine
+
+    import trio
 
     from balancer.http1.config import Http1Config, Stats
     from balancer.http1.exchange import Handler
@@ -49,21 +49,23 @@ class Http1Server:
         Never raises for what a peer did.  An exception of the handler is logged with its traceback
         and becomes a 500, or an aborted connection when the response has begun.
         """
-        poller = self._poller or self._start_poller()
+        poller = self._poller
         if poller is None:
             return self.serve_transport(SocketTransport(sock))
         return self.serve_transport(PolledTransport(sock, poller))
 
-    def _start_poller(self) -> Poller | None:
+    def open(self, nursery: trio.Nursery) -> None:
+        """From now on connections are parked while they are idle; the nursery is theirs.
+
+        What ``serve`` returns has to be driven by ``http1.inline`` then.
+        """
         if not Poller.available():
-            return None
+            return
         try:
             self._poller = Poller()
-        except OSError:  # EMFILE: trio's waits need no descriptor, so this connection makes do
-            return None
-        # a system task, because it serves connections of tasks that know nothing of each other
-        trio.lowlevel.spawn_system_task(self._poller.run)
-        return self._poller
+        except OSError:  # EMFILE: trio's waits need no descriptor, so they make do
+            return
+        self._poller.start(nursery)
 
     async def serve_transport(self, transport: Transport) -> None:
         """As ``serve``, over anything that carries bytes; owns and closes the transport."""

@@ -73,6 +73,9 @@ class Transport(Protocol):
     def wait_readable(self) -> Awaitable[None]:
         """Wait until ``recv_nowait`` may have something; trio.ClosedResourceError: interrupted."""
 
+    def wait_request(self) -> Awaitable[None]:
+        """As ``wait_readable``, between two requests: the caller's task may be another one then."""
+
     def wait_writable(self) -> Awaitable[None]:
         """Wait until ``send_nowait`` may take something; trio.ClosedResourceError: interrupted."""
 
@@ -172,6 +175,9 @@ class SocketTransport:
 
     def wait_readable(self) -> Awaitable[None]:
         return trio.lowlevel.wait_readable(self._fd)  # noqa: ASYNC105 - a frame less
+
+    def wait_request(self) -> Awaitable[None]:
+        return self.wait_readable()
 
     def wait_writable(self) -> Awaitable[None]:
         return trio.lowlevel.wait_writable(self._fd)  # noqa: ASYNC105 - a frame less

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.books import Refusal
+from balancer.http1.inline import watch
 from balancer.net.handoff import AnswerKind
 from balancer.net.listener import accept_batch
-from balancer.worker.inline import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -22,6 +22,7 @@ from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
 from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, WorkerRequest
 from balancer.errors import AppError, ExitCode
+from balancer.http1.inline import drive
 from balancer.net.channel import Channel
 from balancer.worker.receiver import KernelAcceptor, Receiver
 
@@ -129,6 +130,7 @@ class Worker:
     async def _serve_all(self) -> None:
         async with trio.open_nursery() as connections:
             self._connections = connections
+            self._service.open(connections)
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
                 nursery.start_soon(self._beat)
@@ -144,7 +146,7 @@ class Worker:
             connections.cancel_scope.cancel()
 
     def _start(self, sock: socket.SocketType) -> None:
-        self._connections.start_soon(self._serve, sock)
+        self._connections.start_soon(drive, self._serve(sock))
 
     async def _serve(self, sock: socket.SocketType) -> None:
         try:

@@ -90,6 +90,9 @@ class MemoryTransport:
         if not (self._inbox or self._ended or self._broken):
             await self._wait()
 
+    async def wait_request(self) -> None:
+        await self.wait_readable()
+
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._room == 0 and not self._broken:

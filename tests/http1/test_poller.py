@@ -27,7 +27,7 @@ async def polled() -> AsyncIterator[tuple[socket.socket, PolledTransport]]:
     transport = PolledTransport(accepted, poller)
     with client:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(poller.run)
+            poller.start(nursery)
             with trio.fail_after(5):
                 yield client, transport
             transport.close()

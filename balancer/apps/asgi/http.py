@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from balancer.http1.errors import ClientGone, MisuseError, RequestError
+from balancer.http1.exchange import ONE_SEND
 from balancer.http1.responses import read_fields
 
 if TYPE_CHECKING:
@@ -48,33 +49,23 @@ TRAILERS, COMPLETE = Stage.TRAILERS, Stage.COMPLETE
 class HttpCycle:
     """The app's ``receive`` and ``send`` for one exchange."""
 
-    __slots__ = (
-        "_exchange",
-        "_gone",
-        "_head",
-        "_listening",
-        "_stage",
-        "_status",
-        "_trailers",
-        "_unread",
-        "_waiting",
-        "failure",
-    )
+    # Most conversations never touch most of these, so they begin with the class's values: a cycle
+    # is made for every request.
+    _stage: Stage = START
+    _unread = True
+    """The app has not been given the end of the body."""
+    _gone = False
+    _status = 0
+    _head: ResponseHead
+    _trailers: list[tuple[bytes, bytes]] | None = None
+    """What has come of the trailers, where the app announced some."""
+    _waiting: trio.CancelScope | None = None
+    _listening: trio.Lock | None = None
+    failure: RequestError | None = None
+    """What was wrong with the body, for the engine to answer."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._stage = START
-        self._unread = True
-        """The app has not been given the end of the body."""
-        self._gone = False
-        self._status = 0
-        self._head: ResponseHead
-        self._trailers: list[tuple[bytes, bytes]] | None = None
-        """What has come of the trailers, where the app announced some."""
-        self._waiting: trio.CancelScope | None = None
-        self._listening: trio.Lock | None = None
-        self.failure: RequestError | None = None
-        """What was wrong with the body, for the engine to answer."""
 
     @property
     def gone(self) -> bool:
@@ -127,12 +118,27 @@ class HttpCycle:
             MisuseError: it isn't one that may come now, or is malformed.
             ClientGone: the client has left, or its request was refused meanwhile.
         """
-        if self._gone and self._stage is not COMPLETE:
-            raise ClientGone("the client has gone")
         kind = message["type"]
         stage = self._stage
+        if self._gone and stage is not COMPLETE:
+            raise ClientGone("the client has gone")
         if kind == "http.response.body" and (stage is BODY or stage is MORE):
-            await self._send_body(message)
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = _as_bytes(body)
+            more = message.get("more_body", False)
+            if more or stage is MORE or self._trailers is not None or len(body) > ONE_SEND:
+                await self._send_body(body, more)
+            else:
+                # what nearly all responses are: no coroutine but this one
+                try:
+                    rest = self._exchange.respond_nowait(self._status, self._head, body)
+                except ClientGone:
+                    self._gone = True
+                    raise
+                if rest is not None:
+                    await self._act(self._exchange.send_rest(rest))
+                self._complete()
         elif kind == "http.response.start" and stage is START:
             self._start(message)
         elif kind == "http.response.pathsend" and stage is BODY:
@@ -152,11 +158,7 @@ class HttpCycle:
             self._trailers = []
         self._stage = BODY
 
-    async def _send_body(self, message: Message) -> None:
-        body = message.get("body", b"")
-        if type(body) is not bytes:
-            body = _as_bytes(body)
-        more = message.get("more_body", False)
+    async def _send_body(self, body: bytes, more: bool) -> None:
         if self._stage is BODY:
             if not more and self._trailers is None:
                 await self._act(self._exchange.respond(self._status, self._head, body))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from balancer.core.forwarded import FIELDS, read_forwarded
@@ -10,7 +10,6 @@ from balancer.core.forwarded import FIELDS, read_forwarded
 if TYPE_CHECKING:
     from balancer.apps.asgi.types import AsgiConfig, Scope
     from balancer.http1.exchange import Exchange
-    from balancer.http1.transport import Address
 
 __all__ = ["HTTP_SPEC", "WEBSOCKET_SPEC", "make_scope"]
 
@@ -22,16 +21,30 @@ WEBSOCKET_SPEC = "2.4"
 WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
 
+class _Ends(NamedTuple):
+    """What is the same for all requests of a connection."""
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    scheme: str
+    believed: bool
+    """Whether the peer may say who its client is."""
+
+
 def make_scope(
     exchange: Exchange, config: AsgiConfig, state: dict[str, Any], *, websocket: bool = False
 ) -> Scope:
     """The scope of a request; ``state`` is the lifespan's, of which the app gets a copy."""
-    headers = exchange.headers
-    client, scheme = _client(exchange.client), exchange.scheme
-    if not FIELDS.isdisjoint([name for name, _ in headers]):
+    ends = exchange.memo
+    if type(ends) is not _Ends:
+        ends = exchange.memo = _ends(exchange, config)
+    client, server, scheme, believed = ends
+    head = exchange.head
+    headers = head.headers
+    if believed and not FIELDS.isdisjoint([name for name, _ in headers]):
         origin = read_forwarded(headers, client[0] if client else None, config.trusted)
         client, scheme = origin.client or client, origin.scheme or scheme
-    raw_path, _, query = exchange.origin.partition(b"?")
+    raw_path, _, query = head.origin.partition(b"?")
     path = raw_path.decode("ascii", "replace")
     if "%" in path:
         path = unquote(path)
@@ -41,8 +54,8 @@ def make_scope(
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": HTTP_SPEC},
-        "http_version": exchange.http_version,
-        "method": exchange.method,
+        "http_version": head.http_version,
+        "method": head.method,
         "scheme": scheme,
         "path": path,
         "raw_path": raw_path,
@@ -50,13 +63,23 @@ def make_scope(
         "root_path": root,
         "headers": headers,
         "client": client,
-        "server": _server(exchange.server),
+        "server": server,
         "state": state.copy(),
         "extensions": {"http.response.trailers": {}, "http.response.pathsend": {}},
     }
     if websocket:
         _make_websocket(scope)
     return scope
+
+
+def _ends(exchange: Exchange, config: AsgiConfig) -> _Ends:
+    client, server = exchange.client, exchange.server
+    return _Ends(
+        client if isinstance(client, tuple) else None,
+        (server, None) if isinstance(server, str) else server,
+        exchange.scheme,
+        (client[0] if isinstance(client, tuple) else None) in config.trusted,
+    )
 
 
 def _make_websocket(scope: Scope) -> None:
@@ -68,13 +91,3 @@ def _make_websocket(scope: Scope) -> None:
     names = [name.strip() for value in offered for name in value.decode("latin-1").split(",")]
     scope["subprotocols"] = [name for name in names if name]
     scope["extensions"] = {"websocket.http.response": {}}
-
-
-def _client(address: Address) -> tuple[str, int] | None:
-    return address if isinstance(address, tuple) else None
-
-
-def _server(address: Address) -> tuple[str, int | None] | None:
-    if isinstance(address, tuple):
-        return address
-    return None if address is None else (address, None)

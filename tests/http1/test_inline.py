@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from balancer.worker.inline import watch
+from balancer.http1.inline import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
