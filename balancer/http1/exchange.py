@@ -18,6 +18,7 @@ from balancer.http1.errors import ClientGone, MisuseError
 from balancer.http1.responses import (
     BODILESS,
     ResponseHead,
+    length_line,
     read_fields,
     render_fields,
     render_trailers,
@@ -248,10 +249,9 @@ class Exchange:
 
         Returns what the kernel did not take, for ``send_rest``; None: the response is complete.
         """
-        data = self._open(status, headers, body)
+        pieces = self._open(status, headers, body)
         connection = self._connection
-        if self._has_body and body:
-            data += body
+        data = b"".join((*pieces, body) if self._has_body else pieces)
         self.phase = STREAMING
         if not self.persist and connection.nothing_follows(self, self._head):
             sent = connection.transport.send_last_nowait(data)
@@ -271,7 +271,7 @@ class Exchange:
     async def _respond_large(
         self, status: int, headers: Fields | ResponseHead, body: bytes
     ) -> None:
-        head = self._open(status, headers, body)
+        head = b"".join(self._open(status, headers, body))
         self.phase = STREAMING
         await self._connection.send(head)
         if self._has_body:
@@ -287,7 +287,7 @@ class Exchange:
         Raises:
             MisuseError: as ``respond``.
         """
-        self._unsent = self._open(status, headers, None)
+        self._unsent = b"".join(self._open(status, headers, None))
         self.phase = STARTED
 
     async def write(self, data: bytes) -> None:
@@ -398,8 +398,10 @@ class Exchange:
             limit -= len(piece)
         return False
 
-    def _open(self, status: int, fields: Fields | ResponseHead, body: bytes | None) -> bytes:
-        """The response's head; decides framing and whether the connection goes on."""
+    def _open(
+        self, status: int, fields: Fields | ResponseHead, body: bytes | None
+    ) -> tuple[bytes, ...]:
+        """The pieces of the response's head; decides framing and whether the connection goes on."""
         if self.phase is not PENDING:
             raise MisuseError("the response has begun already")
         if not 200 <= status <= 599:  # RFC 9110 15: all others are invalid
@@ -430,7 +432,7 @@ class Exchange:
         elif length is None:
             framing = b""
         else:
-            framing = b"Content-Length: %d\r\n" % length
+            framing = length_line(length)
         if not persist:
             end = b"Connection: close\r\n\r\n"
         elif request.http_version == "1.1":
@@ -439,7 +441,7 @@ class Exchange:
             end = b"Connection: keep-alive\r\n\r\n"
         prefix = status_line(status) if head.dated else shared.prefix(status)
         self.status = status
-        return b"%b%b%b%b" % (prefix, head.lines, framing, end)
+        return prefix, head.lines, framing, end
 
     def _length(self, head: ResponseHead, status: int, body: bytes | None) -> int | None:
         """The Content-Length to send, if any (RFC 9110 8.6)."""

@@ -79,20 +79,11 @@ class Head:
     ``size`` is the number of bytes of the buffer that the head took.
     """
 
-    __slots__ = (
-        "_fields",
-        "_headers",
-        "chunked",
-        "content_length",
-        "expect_continue",
-        "http_version",
-        "keep_alive",
-        "method",
-        "origin",
-        "size",
-        "target",
-        "upgrade",
-    )
+    # what is rare stays the class's: a head is made for every request
+    chunked = False
+    expect_continue = False
+    upgrade = False
+    _headers: list[tuple[bytes, bytes]] | None = None
 
     def __init__(
         self,
@@ -111,11 +102,7 @@ class Head:
         self.content_length = content_length
         self.keep_alive = keep_alive
         self.size = size
-        self.chunked = False
-        self.expect_continue = False
-        self.upgrade = False
         self._fields = fields
-        self._headers: list[tuple[bytes, bytes]] | None = None
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

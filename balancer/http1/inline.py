@@ -2,7 +2,7 @@
 
 Most requests are answered without waiting for anything: read, answered, sent, all in one step.  A
 task of their own would cost more than they do.  So a connection is a coroutine that is driven by
-hand (``watch``) in a *leader*'s task, which receives connections, or hears of their next requests:
+hand in a *leader*'s task, which receives connections, or hears of their next requests:
 
 * it ends, or it is idle again: the leader goes on with the next one;
 * it suspends: the leader's task is the connection's from now on, and somebody else becomes the
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
-__all__ = ["Park", "drive", "watch"]
+__all__ = ["Park", "begin", "carry_on", "drive"]
 
 
 class Park(Protocol):
@@ -35,44 +35,45 @@ class Park(Protocol):
         """Own the coroutine from now on: drive it when there is news, or close it."""
 
 
-@types.coroutine
-def watch(
-    coroutine: Coroutine[Any, Any, None],
-    on_suspend: Callable[[], None],
-    error: Exception | None = None,
-) -> Generator[Any, Any, bool]:
-    """Drive a coroutine until it ends or parks; call ``on_suspend`` before it first suspends.
+def begin(coroutine: Coroutine[Any, Any, None], error: Exception | None = None) -> Any:  # noqa: ANN401 - a trap
+    """Drive a coroutine until it ends or parks: None; or suspends: what ``carry_on`` needs.
 
-    Returns whether it did.  What it raises is raised.  With ``error``, that is what it is woken by.
+    What it raises is raised.  With ``error``, that is what it is woken by.
     """
-    step: Callable[[Any], Any] = coroutine.send
-    argument: Any = None
-    if error is not None:
-        step, argument = coroutine.throw, error
-    suspended = False
-    while True:
-        try:
-            trap = step(argument)
-        except StopIteration:
-            return suspended
-        if getattr(trap, "is_park", False):
-            trap.keep(coroutine)
-            return suspended
-        if not suspended:
-            suspended = True
-            on_suspend()
+    try:
+        trap = coroutine.send(None) if error is None else coroutine.throw(error)
+    except StopIteration:
+        return None
+    return _unless_parked(coroutine, trap)
+
+
+@types.coroutine
+def carry_on(coroutine: Coroutine[Any, Any, None], trap: Any) -> Generator[Any, Any, None]:  # noqa: ANN401
+    """Let a coroutine that has suspended go on in this task until it ends or parks."""
+    step: Callable[[Any], Any]
+    while trap is not None:
         try:
             argument = yield trap
         except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
             step, argument = coroutine.throw, error
         else:
             step = coroutine.send
+        try:
+            trap = step(argument)
+        except StopIteration:
+            return
+        trap = _unless_parked(coroutine, trap)
+
+
+def _unless_parked(coroutine: Coroutine[Any, Any, None], trap: Any) -> Any:  # noqa: ANN401
+    if getattr(trap, "is_park", False):
+        trap.keep(coroutine)
+        return None
+    return trap
 
 
 async def drive(coroutine: Coroutine[Any, Any, None], error: Exception | None = None) -> None:
-    """``watch`` in a task of its own, for a coroutine that nobody leads."""
-    await watch(coroutine, _nothing, error)
-
-
-def _nothing() -> None:
-    pass
+    """Both in a task of its own, for a coroutine that nobody leads."""
+    trap = begin(coroutine, error)
+    if trap is not None:
+        await carry_on(coroutine, trap)

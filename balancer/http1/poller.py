@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 from outcome import Error
 
-from balancer.http1.inline import drive, watch
+from balancer.http1.inline import begin, carry_on, drive
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
-        self.parked: set[PolledTransport] = set()
-        """Those that keep a coroutine."""
         self._events: list[tuple[int, int]] = []  # heard, and not passed on yet
         self._nursery: trio.Nursery
         self._clean: contextvars.Context
@@ -88,7 +86,10 @@ class Poller:
                 parked = None if transport is None else transport.edge(flags)
                 if parked is None:
                     continue
-                if await watch(parked, self._promote):
+                trap = begin(parked)
+                if trap is not None:
+                    self._promote()
+                    await carry_on(parked, trap)
                     return
                 if contextvars.copy_context() != self._clean:
                     # The app has left something in this task's context without ever waiting.
@@ -104,7 +105,7 @@ class Poller:
         try:
             await trio.sleep_forever()
         finally:
-            for transport in list(self.parked):
+            for transport in list(self._transports.values()):
                 if (coroutine := transport.unpark()) is not None:
                     coroutine.close()
             self._epoll.close()
@@ -129,7 +130,7 @@ class Poller:
 class PolledTransport(SocketTransport):
     """A socket whose reader is woken by a ``Poller``; its writer waits with trio.
 
-    It is the ``Park`` of its connection, which has to be driven by ``watch`` then.
+    It is the ``Park`` of its connection, which has to be driven by ``http1.inline`` then.
     """
 
     __slots__ = ("_coroutine", "_ended", "_poller", "_reader", "_registered")
@@ -170,13 +171,10 @@ class PolledTransport(SocketTransport):
 
     def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine
-        self._poller.parked.add(self)
 
     def unpark(self) -> Coroutine[Any, Any, None] | None:
         """The coroutine that was kept, if one was; it is the caller's to drive or close."""
         coroutine, self._coroutine = self._coroutine, None
-        if coroutine is not None:
-            self._poller.parked.discard(self)
         return coroutine
 
     def edge(self, flags: int) -> Coroutine[Any, Any, None] | None:
@@ -186,9 +184,11 @@ class PolledTransport(SocketTransport):
         """
         if flags & ENDING:
             self._ended = True
-        if self._coroutine is not None:
+        parked = self._coroutine
+        if parked is not None:
+            self._coroutine = None
             self._ready = self._ended
-            return self.unpark()
+            return parked
         reader, self._reader = self._reader, None
         self._ready = self._ended or reader is None
         if reader is not None:

@@ -19,6 +19,7 @@ __all__ = [
     "BODILESS",
     "Fields",
     "ResponseHead",
+    "length_line",
     "read_fields",
     "render_fields",
     "render_trailers",
@@ -113,6 +114,12 @@ class ResponseHead(NamedTuple):
         return self._replace(length=length)
 
 
+@lru_cache(maxsize=1024)
+def length_line(length: int) -> bytes:
+    """The Content-Length field."""
+    return b"Content-Length: %d\r\n" % length
+
+
 def _read(fields: Fields) -> ResponseHead:
     lines: list[bytes] = []
     length: int | None = None
@@ -136,18 +143,21 @@ def _length(value: bytes, before: int | None) -> int:
     return length
 
 
-_cached_read = lru_cache(maxsize=256)(_read)
+_cached_read = lru_cache(maxsize=1024)(_read)
 
 
 def read_fields(fields: Fields) -> ResponseHead:
     """Check and render an app's fields.
 
-    Transfer-Encoding is dropped, for framing is ours; of Connection only ``close`` is heard.  A
-    short tuple is remembered: a handler that always sends the same fields pays for them once.
+    Transfer-Encoding is dropped, for framing is ours; of Connection only ``close`` is heard.  A few
+    fields are remembered together: an app that says the same again pays for them once.
 
     Raises:
         MisuseError: a name or value is malformed; Content-Length is no number or contradicts one.
     """
-    if type(fields) is tuple and len(fields) <= CACHED_FIELDS:
-        return _cached_read(fields)
+    if (type(fields) is tuple or type(fields) is list) and len(fields) <= CACHED_FIELDS:
+        try:
+            return _cached_read(tuple(fields))
+        except TypeError:  # lists of lists can't be remembered
+            pass
     return _read(fields)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.books import Refusal
-from balancer.http1.inline import watch
+from balancer.http1.inline import begin, carry_on
 from balancer.net.handoff import AnswerKind
 from balancer.net.listener import accept_batch
 
@@ -96,7 +96,11 @@ class Receiver:
                     return
                 if sock is None:
                     continue
-                if await watch(self._serve(sock), self._promote):
+                connection = self._serve(sock)
+                trap = begin(connection)
+                if trap is not None:
+                    self._promote()
+                    await carry_on(connection, trap)
                     return
                 if contextvars.copy_context() != self._clean:
                     # The app has left something in this task's context without ever waiting.

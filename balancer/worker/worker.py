@@ -10,6 +10,7 @@ master that it wants to, and goes on until the master, who has recalled what was
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import random
@@ -131,6 +132,9 @@ class Worker:
         async with trio.open_nursery() as connections:
             self._connections = connections
             self._service.open(connections)
+            # What the app has built by now stays: no collection has to look at it again.
+            gc.collect()
+            gc.freeze()
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
                 nursery.start_soon(self._beat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from balancer.http1.inline import begin
 from balancer.http1.poller import PolledTransport, Poller
 from balancer.http1.transport import receive, send_all
 
@@ -121,6 +123,84 @@ async def test_closing_forgets_the_socket_although_a_copy_is_open() -> None:
             client.sendall(b"late")  # would be an event for a number nobody knows
             for _ in range(5):
                 await trio.testing.wait_all_tasks_blocked()
+
+
+async def serve_parked(transport: PolledTransport, heard: list[bytes]) -> None:
+    """What the engine does between requests: a word at a time, b"" at the end."""
+    try:
+        while not heard or heard[-1]:
+            try:
+                await transport.wait_request()
+                data = transport.recv_nowait(100)
+            except trio.ClosedResourceError:
+                data = b"(interrupted)"
+            if data is not None:
+                heard.append(data)
+    finally:
+        heard.append(b"(over)")
+
+
+async def test_a_parked_reader_has_no_task() -> None:
+    heard: list[bytes] = []
+    async with polled() as (client, transport):
+        trap = begin(serve_parked(transport, heard))
+        assert trap is None
+        for word in (b"a", b"b"):
+            client.sendall(word)
+            await trio.testing.wait_all_tasks_blocked()
+        client.sendall(b"c")
+        client.shutdown(socket.SHUT_WR)
+        await trio.testing.wait_all_tasks_blocked()
+    assert heard == [b"a", b"b", b"c", b"", b"(over)"]
+
+
+async def test_a_parked_reader_is_interrupted_and_parks_again() -> None:
+    heard: list[bytes] = []
+    async with polled() as (client, transport):
+        begin(serve_parked(transport, heard))
+        transport.interrupt()
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [b"(interrupted)"]
+        client.sendall(b"a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [b"(interrupted)", b"a"]
+        client.close()
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_the_parked_are_closed_at_the_end() -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    poller = Poller()
+    transport = PolledTransport(accepted, poller)
+    async with trio.open_nursery() as nursery:
+        poller.start(nursery)
+        begin(serve_parked(transport, heard))
+        nursery.cancel_scope.cancel()
+    assert heard == [b"(over)"]
+    transport.close()
+    client.close()
+
+
+async def test_what_a_request_leaves_in_the_context_is_not_the_next_ones() -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    async def connection(transport: PolledTransport) -> None:
+        for _ in range(2):
+            await transport.wait_request()
+            transport.recv_nowait(100)
+            seen.append(user.get())
+            user.set("somebody")
+
+    async with polled() as (client, transport):
+        begin(connection(transport))
+        for _ in range(2):
+            client.sendall(b"x")
+            await trio.testing.wait_all_tasks_blocked()
+    assert seen == ["nobody"] * 2
 
 
 async def test_a_reader_and_a_writer() -> None:

@@ -122,7 +122,9 @@ class HttpCycle:
         stage = self._stage
         if self._gone and stage is not COMPLETE:
             raise ClientGone("the client has gone")
-        if kind == "http.response.body" and (stage is BODY or stage is MORE):
+        if kind == "http.response.start" and stage is START:
+            self._start(message)
+        elif kind == "http.response.body" and (stage is BODY or stage is MORE):
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = _as_bytes(body)
@@ -139,8 +141,6 @@ class HttpCycle:
                 if rest is not None:
                     await self._act(self._exchange.send_rest(rest))
                 self._complete()
-        elif kind == "http.response.start" and stage is START:
-            self._start(message)
         elif kind == "http.response.pathsend" and stage is BODY:
             await self._send_file(message)
         elif kind == "http.response.trailers" and stage is TRAILERS:

@@ -41,9 +41,12 @@ def make_scope(
     client, server, scheme, believed = ends
     head = exchange.head
     headers = head.headers
-    if believed and not FIELDS.isdisjoint([name for name, _ in headers]):
-        origin = read_forwarded(headers, client[0] if client else None, config.trusted)
-        client, scheme = origin.client or client, origin.scheme or scheme
+    if believed:
+        for name, _ in headers:
+            if name in FIELDS:
+                origin = read_forwarded(headers, client[0] if client else None, config.trusted)
+                client, scheme = origin.client or client, origin.scheme or scheme
+                break
     raw_path, _, query = head.origin.partition(b"?")
     path = raw_path.decode("ascii", "replace")
     if "%" in path:
