@@ -1,7 +1,8 @@
 """The benchmark harness: balancer and its peers, side by side, alternating within one run.
 
-`python -m benchmarks handoff|keepalive|memory|respawn`. The flow: `peers` start servers, `loads`
-drives them (ab, wrk, or `loadgen`), `measure` reads what it cost from /proc, `runner` alternates
-the peers round by round, `report` prints medians and ratios and writes the JSON. Nothing here
-imports balancer or the tests: a server is a command line and a port.
+`python -m benchmarks handoff|keepalive|memory|respawn|serve|fairness`. The flow: `peers` start
+servers (`apps` is what the ASGI ones run), `loads` drives them (ab, wrk, or `loadgen`), `measure`
+reads what it cost from /proc, `runner` alternates the peers round by round, `compare` sets them
+against each other, `report` prints medians and ratios and writes the JSON. Nothing here imports
+balancer or the tests: a server is a command line and a port.
 """

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks handoff|keepalive|memory|respawn`."""
+"""The command line: `python -m benchmarks handoff|keepalive|memory|respawn|serve|fairness`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine, report
-from benchmarks.peers import Balancer, Nginx, Node, Peer
 from benchmarks.runner import Options, run
 from benchmarks.suite import BENCHMARKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchmarks.peers import Peer
+    from benchmarks.suite import Entry
 
 
 def _positive(text: str) -> int:
@@ -61,11 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _peers(options: argparse.Namespace) -> list[Peer]:
-    extra = options.serve_option
-    peers: list[Peer] = [Balancer(arguments=extra)]
-    peers += [Balancer(path, extra) for path in options.versus]
-    peers += [Node(), Nginx()]
+def _peers(entry: Entry, options: argparse.Namespace) -> list[Peer]:
+    peers = entry.peers(options.versus, options.serve_option)
     wanted = options.only
     return [p for p in peers if not wanted or any(p.name.startswith(name) for name in wanted)]
 
@@ -73,15 +72,16 @@ def _peers(options: argparse.Namespace) -> list[Peer]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    peers = _peers(options)
+    entry = BENCHMARKS[options.benchmark]
+    peers = _peers(entry, options)
     if not peers:
         parser.error(f"--only {' '.join(options.only)} leaves no peer")
     about = machine.describe()
     settings = Options(options.rounds, options.duration, options.workers, options.rate)
-    results = run(BENCHMARKS[options.benchmark](), peers, settings)
-    print(report.render(results, about))
+    results = run(entry.make(), peers, settings)
+    print(report.render(results, about, entry.view))
     if options.json:
-        report.write_json(options.json, results, about)
+        report.write_json(options.json, results, about, entry.view)
     return 130 if results.interrupted else 0
 
 

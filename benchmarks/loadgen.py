@@ -37,6 +37,7 @@ from typing import Any, NamedTuple, final
 _IP_BIND_ADDRESS_NO_PORT = 24
 # "Hello from worker 1 (pid 4321)", or "slept 1 s in pid 4321"
 _WHO = re.compile(rb"(?:from worker (\d+) \(|in )pid (\d+)")
+_WHO_WITHIN = 2048  # bytes, heads included: not to search downloads
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
@@ -69,11 +70,13 @@ class Plan:
 
     Times are in seconds, `rate` in connections per second. `timeout` bounds each attempt from its
     start. `pause` is the mean of a uniform pause before each further request of a kept connection.
+    With a `body` (its length in bytes) the request is a POST.
     """
 
     port: int
     host: str = "127.0.0.1"
     path: str = "/"
+    body: int = 0
     rate: float = 0.0
     concurrency: int = 8
     keep_alive: bool = False
@@ -94,8 +97,12 @@ class Plan:
             raise ValueError("an open loop (rate) opens a connection per request")
 
     def request(self) -> bytes:
-        connection = "" if self.keep_alive else "Connection: close\r\n"
-        return f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\n{connection}\r\n".encode()
+        method = "POST" if self.body else "GET"
+        fields = "" if self.keep_alive else "Connection: close\r\n"
+        if self.body:
+            fields += f"Content-Length: {self.body}\r\n"
+        head = f"{method} {self.path} HTTP/1.1\r\nHost: {self.host}\r\n{fields}\r\n"
+        return head.encode() + b"x" * self.body
 
 
 class Record(NamedTuple):
@@ -123,6 +130,7 @@ class Report:
     idle_closed: int = 0  # kept connections the server closed between two requests: no error
     idle_reset: int = 0  # the same with RST: an error
     seconds: float = 0.0
+    received: int = 0  # bytes, heads included
     max_lag: float = 0.0  # open loop: how late the worst connection started
     latencies: list[float] = field(default_factory=list)  # first byte, of complete answers
     records: list[Record] = field(default_factory=list)
@@ -227,7 +235,7 @@ class _Connection:
         self.attempt = 0  # 0: idle; else the number of the attempt that is under way
         self.start = start
         self.first = 0.0
-        self.unsent = b""
+        self.unsent = memoryview(b"")
 
 
 @final
@@ -237,7 +245,7 @@ class Load:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.report = Report()
-        self._request = plan.request()
+        self._request = memoryview(plan.request())  # what is left of it is sliced without a copy
         self._random = random.Random(plan.seed)
         self._stop = threading.Event()
         self._connections: dict[int, _Connection] = {}
@@ -420,6 +428,7 @@ class Load:
             return
         if not connection.first:
             connection.first = monotonic() - connection.start
+        self.report.received += len(data)
         connection.data += data
         end = response_end(connection.data)
         if end is not None and connection.attempt:
@@ -492,7 +501,7 @@ class Load:
         """Book the one outcome of the attempt that is under way."""
         report = self.report
         report.outcomes[outcome.value] += 1
-        who = _WHO.search(connection.data)
+        who = _WHO.search(connection.data, 0, _WHO_WITHIN)
         worker, pid = (int(who[1] or 0), int(who[2])) if who else (0, 0)
         if outcome is Outcome.OK:
             report.by_worker[worker] += 1

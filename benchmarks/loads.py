@@ -12,10 +12,16 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 from benchmarks.loadgen import Plan, run
 
 _GRACE = 30.0  # seconds a tool may take beyond its duration
+_POST = Path(__file__).with_name("post.lua")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # wrk's: binary ones
+# Connections for requests with a megabyte or more: enough to keep every worker busy, few enough
+# that one gets through in a fraction of a measurement.
+_LARGE = 16
 
 
 class LoadError(Exception):
@@ -24,12 +30,18 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """`per_second` and `completed` count complete responses, `errors` what the tool calls so."""
+    """`per_second` and `completed` count complete responses, `errors` what the tool calls so.
+
+    `received` counts the bytes that came, those of responses that the end cut included; ab does
+    not tell.
+    """
 
     tool: str
     per_second: float
     completed: int
     errors: int
+    received: int = 0
+    received_per_second: float = 0.0
 
 
 def new_connections_ab(port: int, seconds: float) -> LoadResult:
@@ -65,9 +77,32 @@ def keep_alive(port: int, seconds: float) -> LoadResult:
     return _wrk([], port, seconds)
 
 
-def _wrk(extra: list[str], port: int, seconds: float) -> LoadResult:
-    argv = ["wrk", "-t1", "-c64", f"-d{ceil(seconds)}s", *extra, _url(port)]
-    return parse_wrk(_run(argv, seconds))
+def post(port: int, seconds: float, size: int, path: str = "/sink") -> LoadResult:
+    """`wrk -t1 -c16`: kept connections that POST `size` bytes with Content-Length."""
+    if shutil.which("wrk") is None:
+        return _own(port, seconds, _LARGE, path=path, body=size)
+    script = ["-s", str(_POST)]
+    return _wrk(script, port, seconds, path=path, concurrency=_LARGE, arguments=["--", str(size)])
+
+
+def download(port: int, seconds: float, path: str = "/download") -> LoadResult:
+    """`wrk -t1 -c16`: kept connections that read long responses; `received` is the figure."""
+    if shutil.which("wrk") is None:
+        return _own(port, seconds, _LARGE, path=path)
+    return _wrk([], port, seconds, path=path, concurrency=_LARGE)
+
+
+def _wrk(
+    extra: list[str],
+    port: int,
+    seconds: float,
+    *,
+    path: str = "/",
+    concurrency: int = 64,
+    arguments: list[str] | None = None,
+) -> LoadResult:
+    how = ["-t1", f"-c{concurrency}", f"-d{ceil(seconds)}s", *extra]
+    return parse_wrk(_run(["wrk", *how, _url(port, path), *(arguments or [])], seconds))
 
 
 def parse_wrk(output: str) -> LoadResult:
@@ -76,28 +111,42 @@ def parse_wrk(output: str) -> LoadResult:
         r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output
     )
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    completed = int(_number(r"(\d+) requests in", output))
     return LoadResult(
         "wrk",
         _number(r"Requests/sec:\s+([\d.]+)", output),
-        int(_number(r"(\d+) requests in", output)),
+        completed,
         sum(map(int, errors.groups() if errors else ())) + (int(bad[1]) if bad else 0),
+        int(_size(r" ([\d.]+)([KMGT]?)B read", output)),
+        _size(r"Transfer/sec:\s+([\d.]+)([KMGT]?)B", output),
     )
 
 
-def _own(port: int, seconds: float, concurrency: int, *, keep_alive: bool) -> LoadResult:
+def _own(
+    port: int,
+    seconds: float,
+    concurrency: int,
+    *,
+    keep_alive: bool = True,
+    path: str = "/",
+    body: int = 0,
+) -> LoadResult:
     plan = Plan(
         port=port,
+        path=path,
+        body=body,
         concurrency=concurrency,
         keep_alive=keep_alive,
         duration=seconds,
         keep_records=False,
     )
     report = run(plan)
-    return LoadResult("own", report.per_second, report.ok, report.failed)
+    rate = report.received / report.seconds if report.seconds else 0.0
+    return LoadResult("own", report.per_second, report.ok, report.failed, report.received, rate)
 
 
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/"
+def _url(port: int, path: str = "/") -> str:
+    return f"http://127.0.0.1:{port}{path}"
 
 
 def _run(argv: list[str], seconds: float) -> str:
@@ -114,7 +163,16 @@ def _run(argv: list[str], seconds: float) -> str:
 
 
 def _number(pattern: str, output: str) -> float:
+    return float(_find(pattern, output)[1])
+
+
+def _size(pattern: str, output: str) -> float:
+    match = _find(pattern, output)
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _find(pattern: str, output: str) -> re.Match[str]:
     match = re.search(pattern, output)
     if match is None:
         raise LoadError(f"no {pattern!r} in the tool's output: {output.strip()[-300:]!r}")
-    return float(match[1])
+    return match

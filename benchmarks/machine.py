@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 _VERSIONS = {
@@ -14,10 +15,21 @@ _VERSIONS = {
     "ab": ["ab", "-V"],
     "wrk": ["wrk", "-v"],
 }
+_PACKAGES = (
+    "trio",
+    "uvicorn",
+    "httptools",
+    "uvloop",
+    "h11",
+    "granian",
+    "gunicorn",
+    "hypercorn",
+    "uvicorn-worker",
+)
 
 
 def describe() -> dict[str, object]:
-    """CPU, cores this process may use, memory, kernel and the versions of the tools found."""
+    """CPU, cores this process may use, memory, kernel; versions of the tools and servers found."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -25,6 +37,7 @@ def describe() -> dict[str, object]:
         "kernel": platform.release(),
         "python": sys.version.split()[0],
         **{name: _first_line(argv) for name, argv in _VERSIONS.items()},
+        **{name: _version(name) for name in _PACKAGES},
     }
 
 
@@ -54,3 +67,10 @@ def _first_line(argv: list[str]) -> str:
         return "not found"
     lines = (done.stdout + done.stderr).strip().splitlines()
     return lines[0].strip() if lines else "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

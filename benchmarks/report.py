@@ -8,11 +8,14 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
+from benchmarks.compare import View, judge, ratios
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.runner import Metric, Results, Sample
+
+_PLAIN = View()
 
 
 def values(samples: list[Sample | None], key: str) -> list[float]:
@@ -20,48 +23,84 @@ def values(samples: list[Sample | None], key: str) -> list[float]:
     return [sample[key] for sample in samples if sample is not None and key in sample]
 
 
-def paired_ratios(
-    subject: list[Sample | None], other: list[Sample | None], key: str
-) -> list[float]:
-    """subject ÷ other for every round in which both have the figure."""
-    return [
-        ours[key] / theirs[key]
-        for ours, theirs in zip(subject, other, strict=False)
-        if ours is not None and theirs is not None and ours.get(key) and theirs.get(key)
-    ]
-
-
-def render(results: Results, about: dict[str, object]) -> str:
+def render(results: Results, about: dict[str, object], view: View = _PLAIN) -> str:
     """The whole report as text; the first peer with samples is the subject of the ratios."""
     options = results.options
+    what = view.what or f"{options.duration:g} s per measurement"
     title = (
-        f"{results.benchmark}: {options.rounds} rounds, {options.duration:g} s per measurement, "
+        f"{results.benchmark}: {options.rounds} rounds, {what}, "
         f"{options.workers} workers; median (min … max)"
     )
-    lines = [
-        title,
-        machine.headline(about),
-        "",
-        *_table(_figure_rows(results)),
-    ]
-    ratios = _ratio_rows(results)
-    if len(ratios) > 1:
-        lines += ["", "ratios, paired per round: median (min … max)", *_table(ratios)]
+    lines = [title, machine.headline(about)]
+    groups = dict.fromkeys(metric.group for metric in results.metrics)
+    for number, group in enumerate(groups):
+        # Who is missing is missing in every table; the first one says why.
+        rows = _figure_rows(results, group, view) + ([] if number else _missing_rows(results))
+        lines += ["", *([f"{group}:"] if group else []), *_table(rows)]
+    ratios_of_first = _ratio_rows(results) if view.ratios else []
+    if len(ratios_of_first) > 1:
+        lines += ["", "ratios, paired per round: median (min … max)", *_table(ratios_of_first)]
+    if view.shares:
+        title = "requests per worker, the busiest first; a column per round"
+        lines += ["", f"{title}:", *_table(_share_rows(results, view.shares))]
+    if view.floors:
+        lines += [
+            "",
+            "floors, by the median of the paired ratios:",
+            *_table(_floor_rows(results, view)),
+        ]
     if results.interrupted:
         lines += ["", "interrupted: fewer rounds than asked for"]
     return "\n".join(lines)
 
 
-def _figure_rows(results: Results) -> list[list[str]]:
-    metrics = results.metrics
-    rows = [["", *(metric.title for metric in metrics)]]
+def _figure_rows(results: Results, group: str, view: View) -> list[list[str]]:
+    metrics = [metric for metric in results.metrics if metric.group == group]
+    rows = [["", *(metric.title for metric in metrics), *(f"÷ {ref}" for ref in view.references)]]
     for name, samples in results.samples.items():
         cells = []
         for metric in metrics:
             left_out = metric.of_master and name in results.without_master
             cells.append("–" if left_out else _spread(values(samples, metric.key), metric))
+        for reference in view.references:
+            paired = ratios(results, name, reference, metrics[0].key)
+            cells.append("1" if name == reference else _ratio_spread(paired))
         rows.append([name, *cells])
-    rows += [[name, f"not measured: {why}"] for name, why in results.missing.items()]
+    return rows
+
+
+def _missing_rows(results: Results) -> list[list[str]]:
+    return [[name, f"not measured: {_brief(why)}"] for name, why in results.missing.items()]
+
+
+def _brief(why: str) -> str:
+    """The sentence, and the last line of the log that comes with it; the JSON has all of it."""
+    first, *log = why.splitlines()
+    last = log[-1].strip().removeprefix("|").strip() if log else ""
+    return f"{first}: {last}" if last else first
+
+
+def _share_rows(results: Results, shares: tuple[str, ...]) -> list[list[str]]:
+    rows = [[""]]
+    for name, samples in results.samples.items():
+        cells = []
+        for sample in samples:
+            counts = [sample[key] for key in shares] if sample is not None else []
+            cells.append("/".join(f"{count:.0f}" for count in counts) or "–")
+        # An empty cell at the end: rows of two are reasons, which don't widen the columns.
+        rows.append([name, *cells, ""])
+    return rows[1:]
+
+
+def _floor_rows(results: Results, view: View) -> list[list[str]]:
+    titles = {metric.key: metric.title for metric in results.metrics}
+    rows = []
+    for verdict in judge(results, view.floors):
+        floor = verdict.floor
+        wanted = f"≥ {floor.floor:g}" + (f" (goal {floor.goal:g})" if floor.goal else "")
+        pair = f"{floor.subject} ÷ {floor.other}"
+        found = _ratio_spread(list(verdict.ratios))
+        rows.append([titles[floor.key], pair, wanted, found, verdict.words])
     return rows
 
 
@@ -73,8 +112,8 @@ def _ratio_rows(results: Results) -> list[list[str]]:
         cells = []
         for metric in compared:
             left_out = metric.of_master and other in results.without_master
-            ratios = paired_ratios(results.samples[names[0]], results.samples[other], metric.key)
-            cells.append("–" if left_out else _ratio_spread(ratios))
+            paired = ratios(results, names[0], other, metric.key)
+            cells.append("–" if left_out else _ratio_spread(paired))
         rows.append([f"{names[0]} ÷ {other}", *cells])
     return rows
 
@@ -89,10 +128,10 @@ def _spread(found: list[float], metric: Metric) -> str:
     return f"{middle} ({low} … {high})"
 
 
-def _ratio_spread(ratios: list[float]) -> str:
-    if not ratios:
+def _ratio_spread(paired: list[float]) -> str:
+    if not paired:
         return "–"
-    return f"{median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+    return f"{median(paired):.2f} ({min(paired):.2f} … {max(paired):.2f})"
 
 
 def _table(rows: list[list[str]]) -> list[str]:
@@ -107,11 +146,11 @@ def _table(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def as_json(results: Results, about: dict[str, object]) -> dict[str, object]:
-    """Every sample as it was measured (base units), the medians and the paired ratios."""
+def as_json(results: Results, about: dict[str, object], view: View = _PLAIN) -> dict[str, object]:
+    """Every sample as it was measured (base units), the medians, the paired ratios, the floors."""
     names = list(results.samples)
     keys = [metric.key for metric in results.metrics]
-    return {
+    form: dict[str, object] = {
         "benchmark": results.benchmark,
         "machine": about,
         "options": asdict(results.options),
@@ -125,15 +164,19 @@ def as_json(results: Results, about: dict[str, object]) -> dict[str, object]:
         },
         "ratios": {
             other: {
-                key: paired
-                for key in keys
-                if (paired := paired_ratios(results.samples[names[0]], results.samples[other], key))
+                key: paired for key in keys if (paired := ratios(results, names[0], other, key))
             }
             for other in names[1:]
         },
     }
+    if view.floors:
+        form["floors"] = [
+            {**asdict(verdict), "words": verdict.words} for verdict in judge(results, view.floors)
+        ]
+    return form
 
 
-def write_json(path: Path, results: Results, about: dict[str, object]) -> None:
+def write_json(path: Path, results: Results, about: dict[str, object], view: View = _PLAIN) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(as_json(results, about), indent=1, ensure_ascii=False) + "\n")
+    form = as_json(results, about, view)
+    path.write_text(json.dumps(form, indent=1, ensure_ascii=False) + "\n")

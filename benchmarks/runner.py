@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.loads import LoadError
@@ -27,7 +27,8 @@ class Metric:
     """One figure: its key in the samples, its column title, how it is printed.
 
     `scale` turns the stored value into the printed unit. `of_master` figures are left out for
-    peers whose master does not hand connections over; counts have no ratio.
+    peers whose master does not hand connections over; counts have no ratio. Figures of one `group`
+    stand in one table, whose title it is; the first of them is the one that peers are compared by.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Metric:
     higher_is_better: bool = True
     of_master: bool = False
     is_count: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def run(
     progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> Results:
     """Start the peers, warm them up, take the rounds; Ctrl-C ends it and keeps what there is."""
+    options = replace(options, workers=benchmark.workers(options))
     results = Results(benchmark.name, benchmark.metrics, options)
     results.without_master = {peer.name for peer in peers if not peer.hands_over}
     with ExitStack() as stack:
@@ -113,12 +116,13 @@ def _start(
     running: dict[str, RunningPeer] = {}
     for peer in peers:
         try:
-            running[peer.name] = stack.enter_context(peer.start(benchmark.workers(options)))
-        except MissingPeerError as error:
+            started = stack.enter_context(peer.start(options.workers))
+            benchmark.warm_up(started, options)
+        except (MissingPeerError, LoadError) as error:
             results.missing[peer.name] = str(error)
             continue
+        running[peer.name] = started
         results.samples[peer.name] = []
-        benchmark.warm_up(running[peer.name], options)
     return running
 
 

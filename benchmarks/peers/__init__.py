@@ -1,14 +1,89 @@
 """The servers that are compared: each is a command line, a way to learn its port, and its roles.
 
-All answer `GET /` with `Hello from worker ID (pid PID)\\n` on 127.0.0.1 from the same number of
-workers, keep connections alive unless told otherwise, and write no access log.
+All serve on 127.0.0.1 with the same number of workers, keep connections alive unless told
+otherwise, and write no access log. There are three line-ups: with the demo's answer (`GET /` says
+`Hello from worker ID (pid PID)\\n`), and with the pages of `benchmarks.apps` for speed and for
+fairness.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from benchmarks.apps import HELLO
+from benchmarks.peers.asgi import APP, Granian, Gunicorn, Hypercorn, Uvicorn
 from benchmarks.peers.balancer import Balancer
 from benchmarks.peers.base import MissingPeerError, Peer, RunningPeer
 from benchmarks.peers.nginx import Nginx
 from benchmarks.peers.node import Node
 
-__all__ = ["Balancer", "MissingPeerError", "Nginx", "Node", "Peer", "RunningPeer"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = [
+    "Balancer",
+    "Granian",
+    "Gunicorn",
+    "Hypercorn",
+    "MissingPeerError",
+    "Nginx",
+    "Node",
+    "Peer",
+    "RunningPeer",
+    "Uvicorn",
+    "for_demo",
+    "for_fairness",
+    "for_speed",
+]
+
+# How balancer spreads connections. With a window of one, Node's, a burst goes to whoever
+# acknowledges first; with room for its share of the burst, nobody is passed over.
+SPREADS = (
+    ("--policy", "round-robin"),
+    ("--policy", "round-robin", "--window", "32"),
+    ("--policy", "least-connections"),
+    ("--policy", "least-connections", "--window", "32"),
+    ("--policy", "shared"),
+    ("--policy", "reuseport"),
+)
+
+
+def for_demo(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """balancer, its other checkouts (`versus`), Node and nginx; `options` are balancer's."""
+    ours = [Balancer(checkout, options) for checkout in (None, *versus)]
+    return [*ours, Node(), Nginx()]
+
+
+def for_speed(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """balancer on both engines, and every ASGI server that people would use instead."""
+    ours = [Balancer(checkout, options, app=APP) for checkout in (None, *versus)]
+    engine = ["--engine", "uvicorn", *options]
+    return [
+        *ours,
+        Balancer(arguments=engine, app=APP, variant="--engine uvicorn"),
+        Uvicorn(fast=True),
+        Uvicorn(fast=False),
+        Granian(),
+        Gunicorn("asgi"),
+        Hypercorn(),
+        Node(HELLO.decode()),
+    ]
+
+
+def for_fairness(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """balancer under each policy, and how everybody else spreads connections."""
+    ours = [
+        Balancer(checkout, [*spread, *options], app=APP, variant=" ".join(spread[1:]))
+        for checkout in (None, *versus)
+        for spread in SPREADS
+    ]
+    return [
+        *ours,
+        Gunicorn("asgi"),
+        Gunicorn("uvicorn-worker"),
+        Uvicorn(fast=True),
+        Granian(),
+        Hypercorn(),
+        Node(HELLO.decode()),
+    ]

@@ -20,18 +20,26 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @final
 class Balancer(Peer):
-    """`python -m balancer serve` with the demo app.
+    """`python -m balancer serve` with the demo app, or with `app`.
 
     `checkout` is the folder whose `balancer` package runs (default: this one); `arguments` are
-    added to the command line.
+    added to the command line, and `variant`, which tells what they are about, to the name.
     """
 
     ready_line = r"worker \d+.*\bready\b"
 
-    def __init__(self, checkout: Path | None = None, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        checkout: Path | None = None,
+        arguments: Sequence[str] = (),
+        *,
+        app: str | None = None,
+        variant: str = "",
+    ) -> None:
         self._checkout = (checkout or _ROOT).resolve()
-        self._arguments = list(arguments)
-        self.name = "balancer" if checkout is None else f"balancer@{_revision(self._checkout)}"
+        self._arguments = [*([app] if app else []), *arguments]
+        name = "balancer" if checkout is None else f"balancer@{_revision(self._checkout)}"
+        self.name = f"{name} {variant}".rstrip()
 
     def command(self, workers: int, folder: Path) -> list[str]:
         if not (self._checkout / "balancer" / "__main__.py").exists():

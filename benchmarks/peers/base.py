@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -129,3 +131,27 @@ def port_in(pattern: str, line: str) -> int:
     if match is None:
         raise ProcessError(f"no port in {line!r}")
     return int(match[1])
+
+
+def free_port() -> int:
+    """A port for servers that have no port 0, or don't say what they got.
+
+    Between this close and their bind somebody else could take it; then they do not start, and
+    their row says so.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_listener(port: int, deadline: float) -> None:
+    """Wait until somebody listens, for servers whose log does not tell: asks every 10 ms."""
+    until = time.monotonic() + deadline
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > until:
+            raise ProcessError(f"nobody listens on port {port} after {deadline:g} s")
+        time.sleep(0.01)

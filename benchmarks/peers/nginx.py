@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING, final
 
-from benchmarks.peers.base import Peer, found
+from benchmarks.peers.base import Peer, found, free_port
 from benchmarks.process import ProcessError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Nginx(Peer):
     def command(self, workers: int, folder: Path) -> list[str]:
         program = found("nginx")
         config = folder / "nginx.conf"
-        config.write_text(_CONFIG.format(workers=workers, folder=folder, port=_free_port()))
+        config.write_text(_CONFIG.format(workers=workers, folder=folder, port=free_port()))
         # -e: the log before the configuration is read, else a file in the system's folder.
         return [program, "-p", str(folder), "-c", str(config), "-e", "stderr"]
 
@@ -62,12 +61,3 @@ class Nginx(Peer):
 def open_config(path: str) -> str:
     with open(path) as file:
         return file.read()
-
-
-def _free_port() -> int:
-    # nginx has no port 0; between this close and its bind somebody else could take the port,
-    # and then nginx does not start and its row says so.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

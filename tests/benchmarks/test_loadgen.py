@@ -220,6 +220,22 @@ def test_a_response_ends_where_its_framing_says(message: bytes) -> None:
     assert response_end(message + b"HTTP/1.1 200 OK\r\n") == len(message)
 
 
+def test_a_body_is_posted_and_what_comes_is_counted() -> None:
+    bodies = []
+
+    def count(sock: socket.socket, number: int) -> None:  # noqa: ARG001
+        head, _, body = read_request(sock).partition(b"\r\n\r\n")
+        while len(body) < 200_000:
+            body += sock.recv(65536)
+        bodies.append((head.split(b" ")[0], len(body)))
+        sock.sendall(HELLO)
+
+    with tiny_server(count) as port:
+        report = run(Plan(port=port, count=2, body=200_000))
+    assert bodies == [(b"POST", 200_000)] * 2
+    assert (report.ok, report.received) == (2, 2 * len(HELLO))
+
+
 def test_percentile_is_nearest_rank() -> None:
     assert percentile([], 50) == 0.0
     assert percentile([3.0, 1.0, 2.0], 50) == 2.0

@@ -26,7 +26,14 @@ Requests per second:    6604.77 [#/sec] (mean)
 
 
 def test_wrk() -> None:
-    assert parse_wrk(WRK) == LoadResult("wrk", 49953.82, 150361, 0)
+    received = int(21.80 * 2**20)
+    assert parse_wrk(WRK) == LoadResult("wrk", 49953.82, 150361, 0, received, 7.24 * 2**20)
+
+
+def test_wrk_counts_in_binary_units() -> None:
+    large = WRK.replace("21.80MB read", "1.50GB read").replace("7.24MB", "512.00B")
+    result = parse_wrk(large)
+    assert (result.received, result.received_per_second) == (3 * 2**29, 512.0)
 
 
 def test_wrk_with_errors() -> None:

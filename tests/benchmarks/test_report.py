@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks.report import as_json, paired_ratios, render, write_json
+from benchmarks.compare import Floor, View
+from benchmarks.report import as_json, render, write_json
 from benchmarks.runner import Metric, Options, Results
 
 if TYPE_CHECKING:
@@ -39,11 +40,6 @@ def _results() -> Results:
     return results
 
 
-def test_ratios_pair_the_rounds_that_both_have() -> None:
-    samples = _results().samples
-    assert paired_ratios(samples["ours"], samples["theirs"], "rate") == [2.0, 1.5]
-
-
 def test_the_table_has_medians_ratios_and_reasons() -> None:
     lines = render(_results(), ABOUT).splitlines()
     assert any(line.startswith("ours ") and "2,500 (2,000 … 3,000)" in line for line in lines)
@@ -72,3 +68,51 @@ def test_the_json_holds_every_sample_and_the_machine(tmp_path: Path) -> None:
     assert form["samples"]["ours"][2] is None
     assert form["medians"]["theirs"]["rate"] == 2000.0
     assert form["ratios"]["theirs"]["rate"] == [2.0, 1.5]
+
+
+def _compared() -> tuple[Results, View]:
+    metrics = (
+        Metric("rate", "req/s", group="hello"),
+        Metric("errors", "errors", is_count=True, group="hello"),
+        Metric("speed", "MB/s", group="download"),
+    )
+    results = Results("demo", metrics, Options(rounds=2))
+    results.samples = {
+        "ours": [{"rate": 30.0, "speed": 5.0, "w1": 3.0, "w2": 1.0}, None],
+        "theirs": [{"rate": 20.0, "speed": 10.0, "w1": 2.0, "w2": 2.0}] * 2,
+    }
+    results.missing = {"other": "did not start: its log ended\n    | first\n    | No such option"}
+    floors = (Floor("rate", "ours", "theirs", 1.0, goal=2.0), Floor("speed", "ours", "other", 1.0))
+    return results, View(("theirs",), False, floors, ("w1", "w2"), "two at once")
+
+
+def test_each_group_is_a_table_with_ratios_to_the_references() -> None:
+    results, view = _compared()
+    lines = render(results, ABOUT, view).splitlines()
+    assert "two at once" in lines[0]
+    hello, download = lines.index("hello:"), lines.index("download:")
+    assert lines[hello + 1].split()[-2:] == lines[download + 1].split()[-2:] == ["÷", "theirs"]
+    assert lines[hello + 2].endswith("1.50 (1.50 … 1.50)")
+    assert lines[hello + 3].endswith(" 1")
+    assert lines[download + 2].endswith("0.50 (0.50 … 0.50)")
+    assert lines[hello + 4] == "other   not measured: did not start: its log ended: No such option"
+
+
+def test_shares_and_floors_have_their_tables() -> None:
+    results, view = _compared()
+    lines = render(results, ABOUT, view).splitlines()
+    shares = next(n for n, line in enumerate(lines) if line.startswith("requests per worker"))
+    assert [line.split() for line in lines[shares + 1 : shares + 3]] == [
+        ["ours", "3/1", "–"],
+        ["theirs", "2/2", "2/2"],
+    ]
+    assert lines[-2].split()[:7] == ["req/s", "ours", "÷", "theirs", "≥", "1", "(goal"]
+    assert lines[-2].endswith("floor met, goal missed")
+    assert lines[-1].endswith("not measured")
+
+
+def test_floors_are_in_the_json_with_their_verdict() -> None:
+    form = as_json(*_compared()[:1], ABOUT, _compared()[1])
+    floors = json.loads(json.dumps(form))["floors"]
+    assert [floor["words"] for floor in floors] == ["floor met, goal missed", "not measured"]
+    assert floors[0]["ratios"] == [1.5]
