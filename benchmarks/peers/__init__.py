@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.apps import HELLO
-from benchmarks.peers.asgi import APP, Granian, Gunicorn, Hypercorn, Uvicorn
+from benchmarks.peers.asgi import Granian, Gunicorn, Hypercorn, Uvicorn
 from benchmarks.peers.balancer import Balancer
 from benchmarks.peers.base import MissingPeerError, Peer, RunningPeer
 from benchmarks.peers.nginx import Nginx
@@ -57,11 +57,11 @@ def for_demo(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
 
 def for_speed(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
     """balancer on both engines, and every ASGI server that people would use instead."""
-    ours = [Balancer(checkout, options, app=APP) for checkout in (None, *versus)]
+    ours = [Balancer(checkout, options, with_app=True) for checkout in (None, *versus)]
     engine = ["--engine", "uvicorn", *options]
     return [
         *ours,
-        Balancer(arguments=engine, app=APP, variant="--engine uvicorn"),
+        Balancer(arguments=engine, with_app=True, variant="--engine uvicorn"),
         Uvicorn(fast=True),
         Uvicorn(fast=False),
         Granian(),
@@ -74,7 +74,7 @@ def for_speed(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
 def for_fairness(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
     """balancer under each policy, and how everybody else spreads connections."""
     ours = [
-        Balancer(checkout, [*spread, *options], app=APP, variant=" ".join(spread[1:]))
+        Balancer(checkout, [*spread, *options], with_app=True, variant=" ".join(spread[1:]))
         for checkout in (None, *versus)
         for spread in SPREADS
     ]

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from benchmarks.process import ServerProcess
 
 _ROOT = Path(__file__).resolve().parents[2]
+# By its folder, so that another checkout runs this app and not one of its own.
+_APP = ("apps:app", "--app-dir", str(_ROOT / "benchmarks"))
 
 
 @final
 class Balancer(Peer):
-    """`python -m balancer serve` with the demo app, or with `app`.
+    """`python -m balancer serve` with the demo app, or with that of `benchmarks.apps`.
 
     `checkout` is the folder whose `balancer` package runs (default: this one); `arguments` are
     added to the command line, and `variant`, which tells what they are about, to the name.
@@ -33,11 +35,11 @@ class Balancer(Peer):
         checkout: Path | None = None,
         arguments: Sequence[str] = (),
         *,
-        app: str | None = None,
+        with_app: bool = False,
         variant: str = "",
     ) -> None:
         self._checkout = (checkout or _ROOT).resolve()
-        self._arguments = [*([app] if app else []), *arguments]
+        self._arguments = [*(_APP if with_app else ()), *arguments]
         name = "balancer" if checkout is None else f"balancer@{_revision(self._checkout)}"
         self.name = f"{name} {variant}".rstrip()
 
