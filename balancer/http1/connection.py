@@ -420,7 +420,11 @@ class Connection:
     # ending
 
     async def _failed(self, exchange: Exchange, error: Exception) -> bool:
-        """A handler raised: answer what can still be answered; the connection ends."""
+        """A handler raised: answer what can still be answered; whether the connection goes on.
+
+        It does where the response was complete: it may have promised that, and frameworks raise
+        again what they have just answered with a 500 of their own.
+        """
         cause = _peers_part(error)
         if cause is None:
             _log("the handler failed on %s %s", exchange, error)
@@ -431,6 +435,8 @@ class Connection:
             await self._answer(exchange, cause or SERVER_ERROR)
         elif not exchange.complete:
             self.abort()
+        elif exchange.phase is DONE and cause is None:
+            return exchange.persist and await self._discard(exchange)
         return False
 
     async def _settle(self, exchange: Exchange) -> bool:

@@ -13,6 +13,8 @@ What an edge means (epoll(7), "Level-triggered and edge-triggered"):
 
 * a read that filled its buffer may have left bytes behind, and no further edge will tell: the next
   wait must not wait;
+* nor must it when somebody was told of bytes, or was about to be, and was cancelled: an edge is
+  used up by a read, not by a wait;
 * a short read has emptied the queue, but says nothing about the end of the stream, which makes no
   second edge when it came together with the last bytes: so EPOLLRDHUP is asked for and remembered;
 * an edge may be stale, its bytes already read: then the read says EAGAIN, and one waits again.
@@ -133,7 +135,7 @@ class PolledTransport(SocketTransport):
     It is the ``Park`` of its connection, which has to be driven by ``http1.inline`` then.
     """
 
-    __slots__ = ("_coroutine", "_ended", "_poller", "_reader", "_registered")
+    __slots__ = ("_coroutine", "_poller", "_reader", "_registered")
 
     is_park = True
 
@@ -143,12 +145,10 @@ class PolledTransport(SocketTransport):
         self._registered = False
         self._reader: trio.lowlevel.Task | None = None
         self._coroutine: Coroutine[Any, Any, None] | None = None
-        self._ended = False
 
     def wait_readable(self) -> Awaitable[None]:
         # No coroutine of our own around trio's: this is once per request.
-        if self._ready:
-            self._ready = self._ended
+        if self._ready:  # and still if this is cancelled: nobody has read yet
             return trio.lowlevel.checkpoint()  # noqa: ASYNC105
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already reading this connection")
@@ -158,11 +158,9 @@ class PolledTransport(SocketTransport):
 
     @types.coroutine
     def wait_request(self) -> Generator[Any, Any, None]:
-        if self._ready:
-            self._ready = self._ended
-            return
-        self._register()
-        yield self
+        if not self._ready:
+            self._register()
+            yield self
 
     def _register(self) -> None:
         if not self._registered:
@@ -184,13 +182,12 @@ class PolledTransport(SocketTransport):
         """
         if flags & ENDING:
             self._ended = True
+        self._ready = True  # until somebody has read: who is woken may be cancelled before that
         parked = self._coroutine
         if parked is not None:
             self._coroutine = None
-            self._ready = self._ended
             return parked
         reader, self._reader = self._reader, None
-        self._ready = self._ended or reader is None
         if reader is not None:
             trio.lowlevel.reschedule(reader)
         return None

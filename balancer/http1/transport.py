@@ -117,7 +117,7 @@ class SocketTransport:
     O_NONBLOCK is never touched: it belongs to every copy of the socket.
     """
 
-    __slots__ = ("_ended_ours", "_fd", "_local", "_peer", "_ready", "_sock")
+    __slots__ = ("_ended", "_ended_ours", "_fd", "_local", "_peer", "_ready", "_sock")
 
     scheme = "http"
 
@@ -127,8 +127,11 @@ class SocketTransport:
         self._ended_ours = False
         self._peer: Address = UNASKED
         self._local: Address = UNASKED
+        self._ended = False
+        """The kernel has said that the stream is over."""
         self._ready = False
-        """There may be more to read, and no news from the kernel will say so."""
+        """There may be more to read, and no news from the kernel will say so: only a read that
+        finds nothing, or less than it asked for, says that there isn't."""
 
     @property
     def peer(self) -> Address:
@@ -146,11 +149,11 @@ class SocketTransport:
         try:
             data = self._sock.recv(limit, RECV_FLAGS)
         except BlockingIOError:
+            self._ready = self._ended
             return None
         except OSError as error:  # ECONNRESET, ETIMEDOUT, EHOSTUNREACH …: gone in any case
             raise ClientGone(str(error)) from error
-        if len(data) == limit:
-            self._ready = True
+        self._ready = self._ended or len(data) == limit
         return data
 
     def send_nowait(self, data: bytes | memoryview) -> int:

@@ -74,18 +74,45 @@ async def test_bytes_that_come_while_nobody_waits() -> None:
         assert await receive(transport, 100) == b"c"
 
 
-async def test_a_stale_edge_only_costs_a_look() -> None:
+async def test_a_read_uses_an_edge_up() -> None:
     async with polled() as (client, transport):
         with trio.move_on_after(0.01):
             await transport.wait_readable()
         client.sendall(b"a")
         await trio.testing.wait_all_tasks_blocked()
         assert transport.recv_nowait(100) == b"a"
-        await transport.wait_readable()
-        assert transport.recv_nowait(100) is None
         with trio.move_on_after(0.05) as scope:
             await transport.wait_readable()
         assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("told", ["before it waits", "while it waits"])
+async def test_a_reader_that_is_cancelled_uses_nothing_up(told: str) -> None:
+    """Else the bytes stay where they are: no further edge speaks of them."""
+    async with polled() as (client, transport):
+        with trio.move_on_after(0.01):
+            await transport.wait_readable()  # registered
+        if told == "before it waits":
+            client.sendall(b"a")
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await transport.wait_readable()
+        else:
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def _() -> None:
+                    await transport.wait_readable()
+                    await trio.lowlevel.checkpoint()
+
+                await trio.testing.wait_all_tasks_blocked()
+                client.sendall(b"a")
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        for wait in (transport.wait_readable, transport.wait_request):
+            await wait()
+        assert transport.recv_nowait(100) == b"a"
 
 
 async def test_one_reader_at_a_time() -> None:
