@@ -18,7 +18,8 @@ async def hello() -> str:
 
 @app.post("/echo")
 async def echo() -> bytes:
-    data: bytes = await request.get_data()
+    data = await request.get_data()
+    assert isinstance(data, bytes)
     return data
 
 

@@ -1,4 +1,4 @@
-"""Starlette with what it has beyond JSON: streams, files, background tasks, middleware, WebSocket."""
+"""Starlette with what it has beyond JSON: streams, files, background tasks, WebSocket."""
 
 from __future__ import annotations
 
