@@ -168,8 +168,8 @@ class Connection:
                 await handler(exchange)
             except Exception as error:  # noqa: BLE001 - logged there, with its traceback
                 goes_on = await self._failed(exchange, error)
-            except BaseException:  # cancelled: what was sent of the response is not complete
-                self.abort()
+            except BaseException:  # cancelled
+                self._cancelled(exchange)
                 raise
             else:
                 if exchange.phase is DONE and exchange.body_read:
@@ -438,6 +438,13 @@ class Connection:
         elif exchange.phase is DONE and cause is None:
             return exchange.persist and await self._discard(exchange)
         return False
+
+    def _cancelled(self, exchange: Exchange) -> None:
+        """A reset shows that a response is not complete; a tunnel's end may be in good order."""
+        if exchange.phase is Phase.TUNNEL and not self._broken:
+            self.transport.send_eof()
+        else:
+            self.abort()
 
     async def _settle(self, exchange: Exchange) -> bool:
         """The handler returned, but not in the usual way; whether the connection goes on."""

@@ -348,7 +348,8 @@ class Exchange:
         """Leave HTTP: send 101 with these fields and hand the connection to the handler.
 
         ``headers`` must name Connection and Upgrade.  When the handler returns, the engine
-        half-closes and closes the transport.
+        half-closes and closes the transport; so it does when the handler is cancelled, because what
+        came last may be for the client to read.  A handler that wants a reset calls ``abort``.
 
         Raises:
             MisuseError: the client didn't ask, the response has begun, the body was not read.
@@ -362,6 +363,11 @@ class Exchange:
         self.phase = TUNNEL
         buffered, self._connection.buffer = self._connection.buffer, b""
         return Tunnel(self._connection.transport, buffered)
+
+    def count(self, received: int, sent: int) -> None:
+        """Bytes that passed through the ``Tunnel``, for the statistics."""
+        self._connection.bytes_in += received
+        self._connection.bytes_out += sent
 
     def abort(self) -> None:
         """Cut the connection with a reset, so that what was sent can't be taken for complete."""

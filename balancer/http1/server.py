@@ -43,6 +43,11 @@ class Http1Server:
         """How many connections are open, the lingering ones included."""
         return len(self._connections)
 
+    @property
+    def now(self) -> float:
+        """The reaper's clock, in seconds, for deadlines of what has left HTTP."""
+        return self._shared.now
+
     def serve(self, sock: socket.SocketType) -> Coroutine[Any, Any, None]:
         """Serve one connection to its end; owns and closes the socket.
 

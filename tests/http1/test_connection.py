@@ -355,6 +355,37 @@ async def test_upgrade() -> None:
     assert await answer_to(hi, asks + GET) == OK * 2  # an offer that nobody takes
 
 
+async def test_a_tunnel_that_is_cancelled_ends_and_is_counted() -> None:
+    """What its handler says last must not be lost to a reset; unless it wants one."""
+    asks = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+
+    def tunnel(last: Callable[[Exchange], None]) -> Handler:
+        async def handler(exchange: Exchange) -> None:
+            tunnel = await exchange.upgrade([(b"Connection", b"Upgrade"), (b"Upgrade", b"x")])
+            try:
+                await trio.sleep_forever()
+            finally:
+                tunnel.transport.send_nowait(b"bye")
+                last(exchange)
+
+        return handler
+
+    for last, aborted in ((lambda _: None, False), (Exchange.abort, True)):
+        async with conversation(tunnel(last)) as talk:
+            talk.say(asks)
+            await talk.hear()
+        assert talk.transport.sent == b"bye"
+        assert talk.transport.aborted == aborted
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.upgrade([(b"Connection", b"Upgrade"), (b"Upgrade", b"x")])
+        exchange.count(5, 7)
+
+    counts = Counts()
+    head = await answer_to(handler, asks, stats=counts)
+    assert counts.done == [(101, len(asks) + 5, len(head) + 7)]
+
+
 # what a handler does wrong
 
 
