@@ -84,6 +84,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     limit_request_fields: int = 100
     limit_request_head: int = 32768
     limit_request_body: int = 0
+    ws_max_size: int = 16 * 1024 * 1024
+    ws_max_queue: int = 32
+    ws_ping_interval: float = 20.0
+    ws_ping_timeout: float = 20.0
+    ws_per_message_deflate: bool = True
 
 
 # -- worker → master --------------------------------------------------------------------------

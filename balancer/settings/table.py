@@ -49,6 +49,7 @@ WORK = "Workers"
 HANDOFF = "Hand-off"
 TIME = "Clocks"
 HTTP = "HTTP limits"
+WEBSOCKET = "WebSocket"
 MANAGE = "Running"
 
 # a deadline of 0 would fail every connection
@@ -256,6 +257,26 @@ class Settings:
     limit_request_body: int = _setting(
         0, size(off=True), HTTP, "bytes of a request's body; 0 is any number", default_text="off"
     )
+    ws_max_size: int = _setting(
+        16 << 20, size(1), WEBSOCKET, "bytes of a WebSocket message, decompressed"
+    )
+    ws_max_queue: int = _setting(
+        32, count(1), WEBSOCKET, "WebSocket messages that wait for the app before we stop reading"
+    )
+    ws_ping_interval: float = _setting(
+        20.0,
+        duration(INSTANT, off=True),
+        WEBSOCKET,
+        "time between two pings to a WebSocket client; 0 is never",
+    )
+    ws_ping_timeout: float = _setting(
+        20.0, duration(INSTANT, off=True), WEBSOCKET,
+        "close a WebSocket whose client says nothing for so long after a ping; 0 is never",
+    )  # fmt: skip
+    ws_per_message_deflate: bool = _setting(
+        True, SWITCH, WEBSOCKET, "compress WebSocket messages if the client can",
+        aliases=(Alias("--no-ws-per-message-deflate", "", "false"),),
+    )  # fmt: skip
     log_level: str = _setting(
         "info", choice("debug", "info", "warning", "error", "critical"), MANAGE, "how much to log:"
         " debug, info, warning, error or critical",

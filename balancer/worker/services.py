@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, cast
 
 from balancer.apps.asgi import AsgiConfig, AsgiService
+from balancer.apps.asgi.websocket.config import WebSocketConfig
 from balancer.apps.demo import make_handler
 from balancer.apps.service import HttpService
 from balancer.apps.stream import StreamService
@@ -40,6 +41,18 @@ def engine_config(config: WorkerConfig) -> Http1Config:
     )
 
 
+def websocket_config(config: WorkerConfig) -> WebSocketConfig:
+    """The part of the settings that is for WebSockets."""
+    return WebSocketConfig(
+        max_size=config.ws_max_size,
+        max_queue=config.ws_max_queue,
+        ping_interval=config.ws_ping_interval,
+        ping_timeout=config.ws_ping_timeout,
+        per_message_deflate=config.ws_per_message_deflate,
+        send_timeout=config.send_timeout,
+    )
+
+
 def make_service(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -> Service:
     """What a worker runs for an app, or for the demo; AppError when it can't be served."""
     engine = engine_config(config)
@@ -49,7 +62,11 @@ def make_service(config: WorkerConfig, app: App | None, worker_id: int, stats: S
         return HttpService(cast("Handler", app.target), engine, stats)
     if app.interface is Interface.ASGI:
         asgi = AsgiConfig(
-            app.name, config.lifespan, config.root_path, TrustedPeers(config.forwarded_allow_ips)
+            app.name,
+            config.lifespan,
+            config.root_path,
+            TrustedPeers(config.forwarded_allow_ips),
+            websocket_config(config),
         )
         return AsgiService(cast("AsgiApp", app.target), asgi, engine, stats)
     if app.interface is Interface.STREAM:

@@ -52,6 +52,11 @@ GOOD: dict[str, tuple[str, object]] = {
     "limit_request_fields": ("50", 50),
     "limit_request_head": ("64KiB", 65536),
     "limit_request_body": ("8MiB", 8 << 20),
+    "ws_max_size": ("1MiB", 1 << 20),
+    "ws_max_queue": ("8", 8),
+    "ws_ping_interval": ("off", 0.0),
+    "ws_ping_timeout": ("5s", 5.0),
+    "ws_per_message_deflate": ("false", False),
     "log_level": ("debug", "debug"),
     "pid": ("/run/b.pid", "/run/b.pid"),
     "name": ("web", "web"),
@@ -109,6 +114,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "limit_request_fields": [("0", "must be at least 1"), ("40000", "must be at most 32768")],
     "limit_request_head": [("1", "must be at least 128"), ("1G", "must be at most 16MiB"), *SIZE],
     "limit_request_body": SIZE,
+    "ws_max_size": [("0", "must be at least 1"), *SIZE],
+    "ws_max_queue": ATLEAST_1,
+    "ws_ping_interval": TIME,
+    "ws_ping_timeout": TIME,
+    "ws_per_message_deflate": SWITCH,
     "log_level": [("loud", "must be one of debug, info, warning, error, critical")],
     "pid": [("8000", "that is the pid file; did you mean -b :8000?"), *PATH],
     "name": [(" ", "a name has 1 to 64 printable characters"),
@@ -149,7 +159,7 @@ def test_from_the_environment(name: str) -> None:
 def test_from_a_file(name: str, tmp_path: Path) -> None:
     text, value = GOOD[name]
     file = tmp_path / "x.toml"
-    toml = text if text == "true" else f'"{text}"'
+    toml = text if text in ("true", "false") else f'"{text}"'
     file.write_text(f"# a comment\n{name} = {toml}\n")
     settings = load(file=str(file))
     assert getattr(settings, name) == value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
+
+from balancer.apps.asgi.websocket.config import WebSocketConfig
 
 if TYPE_CHECKING:
     from balancer.settings import TrustedPeers
@@ -28,9 +30,11 @@ class AsgiConfig:
         lifespan: ``auto``, ``on`` or ``off``.
         root_path: Where a proxy in front has mounted it; no slash at its end.
         trusted: Whose X-Forwarded-* and Forwarded are believed.
+        websocket: Limits and clocks of WebSockets.
     """
 
     name: str
     lifespan: str
     root_path: str
     trusted: TrustedPeers
+    websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
