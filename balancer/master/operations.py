@@ -162,11 +162,13 @@ class Operations:
     # -- reload -------------------------------------------------------------------------------
 
     async def _roll(self) -> None:
+        self._supervisor.recycler.paused = True
         while True:
             self._again = False
             await self._roll_once()
             if not self._again or self.phase is Phase.STOPPING:
                 break
+        self._supervisor.recycler.paused = False
         if self.phase is Phase.RELOADING:
             self.phase = Phase.RUNNING
 

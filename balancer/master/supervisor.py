@@ -2,15 +2,15 @@
 
 A slot (1…N) stays; the workers in it come and go, one *current* and at times a *successor* that is
 booting to replace it.  Each worker has one task, ``_live``, from the decision to start it until it
-is buried; nothing but its pidfd says that it is dead.  What follows from a death is decided by
-``core.respawn``, what a silent heart means by ``core.liveness``.
+is buried; nothing but its pidfd says that it is dead.  Who follows is the business of
+``Succession``, who has served long enough that of ``Recycler``; what a silent heart means is
+decided by ``core.liveness``.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import random
 import signal
 from itertools import count
 from typing import TYPE_CHECKING, final
@@ -29,14 +29,18 @@ from balancer.core.messages import (
     Ready,
     Spawn,
 )
-from balancer.core.respawn import BootGate
-from balancer.errors import AppError, BalancerError, BootError, ExitCode
+from balancer.errors import AppError
+from balancer.master.crew import Crew
+from balancer.master.obituary import report
+from balancer.master.recycler import Recycler
 from balancer.master.slot import Slot
+from balancer.master.succession import Succession
 from balancer.master.worker import WorkerHandle
 from balancer.net.slots import ROWS, Word
 
 if TYPE_CHECKING:
     from balancer.core.messages import WorkerMessage
+    from balancer.errors import BalancerError
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
@@ -78,16 +82,33 @@ class Supervisor:
         self._nursery = nursery
         self._ids = count(1)
         self._rows = list(range(ROWS - 1, -1, -1))
-        self._gate = BootGate()
+        self._crew = crew = Crew()
         self.liveness = Liveness(settings.timeout)
-        self.slots: list[Slot] = []
-        self.workers: dict[int, WorkerHandle] = {}
-        self.stopping = False
+        self.slots = crew.slots
+        self.workers = crew.workers
+        self._succession = Succession(crew, ports, dispatcher, self._start_worker, nursery)
+        self.recycler = Recycler(settings, crew, self.replace, nursery)
         self.all_ready = trio.Event()
         """All slots have had a worker that was ready."""
-        self.failed = trio.Event()
-        self.failure: BalancerError | None = None
-        """Why no worker will ever be ready."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nobody is replaced any more."""
+        return self._crew.stopping
+
+    @stopping.setter
+    def stopping(self, value: bool) -> None:
+        self._crew.stopping = value
+
+    @property
+    def failed(self) -> trio.Event:
+        """Set when no worker will ever be ready."""
+        return self._succession.failed
+
+    @property
+    def failure(self) -> BalancerError | None:
+        """Why."""
+        return self._succession.failure
 
     def add_slot(self) -> None:
         """One more slot, with a worker on its way; RunError when it can't have its listeners."""
@@ -95,7 +116,7 @@ class Supervisor:
         self._ports.add_slot(slot.number)
         self.slots.append(slot)
         self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
-        slot.current = self._start_worker(slot)
+        self._succession.fill(slot)
 
     def retire_slot(self) -> None:
         """One slot less: the last; its workers finish what they have."""
@@ -118,16 +139,7 @@ class Supervisor:
 
     async def replace(self, slot: Slot) -> bool:
         """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
-        if slot.successor is not None:
-            await slot.successor.booted.wait()
-        if slot.retired or self.stopping:
-            return False
-        slot.backoff.cancel()
-        successor = slot.successor = self._start_worker(slot)
-        if successor is None:
-            return False
-        await successor.booted.wait()
-        return successor.ready_at is not None
+        return await self._succession.replace(slot)
 
     def drain(
         self, worker: WorkerHandle, seconds: float, *, leave: bool = True, closing: bool = False
@@ -168,13 +180,14 @@ class Supervisor:
             }
             for worker_id, verdict in self.liveness.look(trio.current_time(), hearts):
                 self._judge(self.workers[worker_id], verdict)
+            self.recycler.look(trio.current_time())
             self._dispatcher.look()
             await trio.sleep(TICK)
 
     # -- one worker ---------------------------------------------------------------------------
 
     def _start_worker(self, slot: Slot) -> WorkerHandle | None:
-        """A new worker on its way, or None: a slot that needs one then tries again later."""
+        """A new worker on its way, or None, with a line in the log."""
         now = trio.current_time()
         try:
             if not self._rows:
@@ -184,8 +197,6 @@ class Supervisor:
             worker = WorkerHandle(next(self._ids), slot.number, row, words, now)
         except OSError as error:
             logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
-            if slot.vacant:
-                self._start_next(slot, None)
             return None
         self._rows.pop()
         self._table.clear(row)
@@ -207,9 +218,10 @@ class Supervisor:
         handed_on = self._bury(worker)
         if worker.ready_at is None:
             await self._reap(worker)  # its exit code may be all that is ever said
-        self._succeed(worker, slot)
+        self._succession.after(worker, slot)
         await self._reap(worker)
-        self._report(worker, slot, handed_on)
+        report(worker, handed_on, self._succession.outlook(slot))
+        self.recycler.forget(worker)
         worker.dead.set()
 
     async def _reap(self, worker: WorkerHandle) -> None:
@@ -274,7 +286,8 @@ class Supervisor:
         if not worker.step(Event.READY):
             return  # told to leave while it was booting
         worker.ready_at = now
-        self._gate.passed = True
+        self._succession.passed()
+        self.recycler.welcome(worker)
         logger.info("%s is ready after %.0f ms", worker, 1000 * (now - worker.started_at))
         self._dispatcher.add(worker.id, worker.sender, worker.words)
         self._ports.slot_up(slot.number, self._dispatcher)
@@ -291,23 +304,15 @@ class Supervisor:
         """A worker wants to go: it may, and is replaced; first, if that can wait."""
         if slot.current is not worker or slot.retired or self.stopping:
             return
+        if wish.replace_first:
+            self.recycler.wish(worker, wish.reason)
+            return
         logger.info("%s is leaving: %s", worker, wish.reason)
-        if not wish.replace_first:
-            self.drain(worker, self._settings.graceful_timeout)
-            slot.current = None
-            slot.restarts += 1
-            if slot.successor is None:
-                slot.current = self._start_worker(slot)
-        elif slot.successor is None:
-            slot.restarts += 1
-            self._nursery.start_soon(self._replace_leaving, worker, slot)
-
-    async def _replace_leaving(self, worker: WorkerHandle, slot: Slot) -> None:
-        """It asks only once: a successor that fails is tried again, ever later."""
-        while slot.current is worker and not await self.replace(slot):
-            if slot.retired or self.stopping:
-                return
-            await trio.sleep(slot.respawn.died(trio.current_time(), None, random.random()))
+        self.drain(worker, self._settings.graceful_timeout)
+        slot.current = None
+        slot.restarts += 1
+        if slot.successor is None:
+            self._succession.fill(slot)
 
     def _bury(self, worker: WorkerHandle) -> int:
         """Everything of a dead worker goes; how many of its connections others get."""
@@ -335,70 +340,6 @@ class Supervisor:
             if self.stopping:
                 self._spawner.give_up(worker)  # if it isn't even forked: nobody waits for that now
 
-    # -- what follows from a death ------------------------------------------------------------
-
-    def _succeed(self, worker: WorkerHandle, slot: Slot) -> None:
-        """Who comes after a dead worker, and when."""
-        if worker is not slot.current and worker is not slot.successor:
-            return  # it had been replaced before it went
-        if slot.successor is worker:
-            slot.successor = None
-        if slot.current is worker:
-            slot.current, slot.successor = slot.successor, None
-            self._ports.slot_down(slot.number, self._dispatcher)  # a successor may boot for long
-        if slot.vacant and not slot.retired and not self.stopping:
-            if worker.ready_at is None and self._gives_up(worker):
-                return
-            slot.restarts += 1
-            self._start_next(slot, worker.ready_at)
-
-    def _start_next(self, slot: Slot, ready_at: float | None) -> None:
-        """A worker for a vacant slot, at once or later; ``ready_at`` is of the one before."""
-        now = trio.current_time()
-        delay = slot.respawn.died(now, ready_at, random.random())
-        slot.resumes_at = now + delay
-        if delay:
-            slot.backoff = trio.CancelScope(deadline=slot.resumes_at)
-            self._nursery.start_soon(self._back_off, slot)
-        else:
-            slot.current = self._start_worker(slot)
-
-    async def _back_off(self, slot: Slot) -> None:
-        with slot.backoff:
-            await trio.sleep_forever()
-        if slot.vacant and not slot.retired and not self.stopping:
-            slot.current = self._start_worker(slot)
-
-    def _gives_up(self, worker: WorkerHandle) -> bool:
-        """Whether a failed start is the end of the whole server."""
-        error = worker.boot_error or BootFailed("died before it was ready")
-        verdict = self._gate.failed(ExitCode.APP if error.app else ExitCode.BOOT)
-        if verdict is None:
-            return False
-        if self.failure is None:
-            sentence = error.text.partition("\n")[0]  # the traceback is in the log
-            self.failure = AppError(sentence) if error.app else BootError(_no_start(worker))
-            self.failed.set()
-        return True
-
-    def _report(self, worker: WorkerHandle, slot: Slot, handed_on: int) -> None:
-        """One line about a death: the cause, and what follows."""
-        if worker.boot_error is None and (
-            worker.exit_code == 0
-            or (worker.expected and worker.exit_code in {None, -signal.SIGTERM})
-        ):
-            logger.info("%s has left", worker)
-            return
-        follows = []
-        if handed_on:
-            follows.append(f"{handed_on} connection(s) go to others")
-        if slot.vacant and not slot.retired and not self.stopping:
-            wait = max(0.0, slot.resumes_at - trio.current_time())
-            follows.append(f"next one in {wait:.1f} s")
-        else:
-            follows.append("replaced" if slot.current else "not replaced")
-        logger.error("%s %s; %s", worker, _cause(worker), ", ".join(follows))
-
     def _judge(self, worker: WorkerHandle, verdict: Verdict) -> None:
         if verdict is Verdict.SILENT:
             if worker.step(Event.SILENT):
@@ -420,19 +361,3 @@ class Supervisor:
             self._nursery.start_soon(self._end, worker, 0.0)
         else:
             worker.signal(signal.SIGKILL)
-
-
-def _cause(worker: WorkerHandle) -> str:
-    """Why a worker died, as a person would say it."""
-    if worker.boot_error is not None:
-        return f"failed to start: {worker.boot_error.text}"
-    code = worker.exit_code
-    if code is None:
-        return "died (its fork server had died before, so nobody knows of what)"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"exited with {code}"
-
-
-def _no_start(worker: WorkerHandle) -> str:
-    return f"no worker became ready: the last one {_cause(worker)}"

@@ -196,6 +196,16 @@ class Settings:
         0, count(), WORK, "add up to so many, at random, so that workers don't go together",
         aliases=("--limit-max-requests-jitter",),
     )  # fmt: skip
+    workers_lifetime: float = _setting(
+        0.0, duration(1.0, off=True), WORK,
+        "replace a worker that has been ready for so long, or up to 10 % longer, at random",
+        default_text="off",
+    )  # fmt: skip
+    workers_max_rss: int = _setting(
+        0, size(1 << 20, off=True), WORK,
+        "replace a worker that has so much memory, or up to 10 % less, at random",
+        default_text="off",
+    )  # fmt: skip
     preload: bool = _setting(
         False, SWITCH, WORK, "import the app once, before the workers are forked",
         aliases=(Alias("--no-preload", "", "false"),),

@@ -110,3 +110,18 @@ def _peer(fd: int) -> bytes:
         except OSError:  # it has gone already
             return b"gone 0"
     return b"%b %d" % (host.encode(), port)
+
+
+def growing() -> Handler:
+    """The demo, and ``/grow/N``, which keeps N MiB more."""
+    demo = make_handler(_worker_id())
+    kept: list[bytes] = []
+
+    async def handler(exchange: Exchange) -> None:
+        if exchange.path.startswith(b"/grow/"):
+            kept.append(b"x" * (int(exchange.path[6:]) << 20))
+            await exchange.respond(200, (), b"grown\n")
+        else:
+            await demo(exchange)
+
+    return handler

@@ -118,6 +118,8 @@ async def serving(
     graceful_timeout: float = 5.0,
     preload: bool = False,
     policy: str = "round-robin",
+    workers_lifetime: float = 0.0,
+    workers_max_rss: int = 0,
 ) -> AsyncIterator[Server]:
     settings = Settings(
         workers=workers,
@@ -127,6 +129,8 @@ async def serving(
         graceful_timeout=graceful_timeout,
         preload=preload,
         policy=policy,
+        workers_lifetime=workers_lifetime,
+        workers_max_rss=workers_max_rss,
     )
     async with trio.open_nursery() as nursery:
         server = Server(settings, script, nursery)

@@ -12,6 +12,7 @@ garbage    is ready, then says what is no message
 deaf       is ready, then does nothing, not even beat
 leaving    serves, and asks to be replaced
 term       serves, and asks to leave at once, as on SIGTERM
+grow       serves, and has 64 MiB more after half a second
 =========  =====================================================================================
 """
 
@@ -76,7 +77,8 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     if part in WISHES:
         _say(control, WISHES[part])
     receiver = HandoffReceiver(socket.socket(fileno=pair))
-    _serve(spawn.worker, control, receiver, SlotWriter(SlotTable(table).row(spawn.row)))
+    slot = SlotWriter(SlotTable(table).row(spawn.row))
+    _serve(spawn.worker, control, receiver, slot, grows=part == "grow")
     return 0
 
 
@@ -85,10 +87,18 @@ def _say(control: socket.socket, message: WorkerMessage) -> None:
 
 
 def _serve(
-    worker: int, control: socket.socket, receiver: HandoffReceiver, slot: SlotWriter
+    worker: int,
+    control: socket.socket,
+    receiver: HandoffReceiver,
+    slot: SlotWriter,
+    *,
+    grows: bool,
 ) -> None:
     decoder: FrameDecoder[WorkerRequest] = FrameDecoder(WorkerRequest)
+    kept, start = b"", time.monotonic()
     while True:
+        if grows and not kept and time.monotonic() - start > 0.5:
+            kept = b"x" * (64 << 20)
         slot.beat()
         ready, _, _ = select.select([control.fileno(), receiver.fileno()], [], [], 0.1)
         if receiver.fileno() in ready:

@@ -1,0 +1,148 @@
+"""Recycling, with real processes and scripted workers: in turn, and never too many."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.master.test_supervisor import DEADLINE, Server, serving
+
+if TYPE_CHECKING:
+    import pytest
+
+    from balancer.core.messages import Spawn
+    from balancer.master.worker import WorkerHandle
+
+
+def watch_crowd(server: Server) -> list[int]:
+    """How many workers there were whenever one was about to be forked."""
+    crowd: list[int] = []
+    spawn = server.spawner.spawn
+
+    async def counting(worker: WorkerHandle, request: Spawn, fds: list[int]) -> bool:
+        crowd.append(len(server.supervisor.workers))
+        return await spawn(worker, request, fds)
+
+    server.spawner.spawn = counting  # type: ignore[method-assign]
+    return crowd
+
+
+async def test_all_want_to_go_and_one_of_four_does_at_a_time() -> None:
+    async with serving("leaving leaving leaving leaving serve", workers=4) as server:
+        crowd = watch_crowd(server)
+        await server.until(lambda: sorted(server.supervisor.workers) == [5, 6, 7, 8])
+        # Before the successors: while the first four were started.  After: one more than there are
+        # slots, because the one before has left.
+        assert crowd[-4:] == [5] * 4
+        assert all(slot.restarts == 1 for slot in server.supervisor.slots)
+
+
+async def test_two_of_five_do() -> None:
+    script = " ".join(["leaving"] * 5) + " serve"
+    async with serving(script, workers=5) as server:
+        crowd = watch_crowd(server)
+        await server.until(lambda: sorted(server.supervisor.workers) == [6, 7, 8, 9, 10])
+        assert max(crowd) == 7
+
+
+async def test_one_that_never_leaves_holds_up_nobody_for_long() -> None:
+    async with serving("leaving leaving serve", workers=2, graceful_timeout=0.2) as server:
+        stopped: list[WorkerHandle] = []
+        spawn = server.spawner.spawn
+
+        async def stopping(worker: WorkerHandle, request: Spawn, fds: list[int]) -> bool:
+            for old in server.supervisor.workers.values():  # so that it can't drain
+                if old.ready_at is not None and not stopped:
+                    old.signal(signal.SIGSTOP)
+                    stopped.append(old)
+            return await spawn(worker, request, fds)
+
+        server.spawner.spawn = stopping  # type: ignore[method-assign]
+        await server.until(lambda: {3, 4} <= {each.id for each in server.ready.values()})
+        [old] = stopped
+        assert not old.dead.is_set()
+        old.signal(signal.SIGKILL)
+
+
+async def test_a_successor_that_fails_lets_others_go_first() -> None:
+    async with serving("leaving leaving exit serve", workers=2) as server:
+        await server.until(lambda: sorted(server.supervisor.workers) == [4, 5])
+        assert await server.ask() in {4, 5}
+
+
+async def test_during_a_roll_nobody_goes() -> None:
+    async with serving("leaving serve", workers=1) as server:
+        server.supervisor.recycler.paused = True
+        await server.all_ready()
+        await trio.sleep(0.1)
+        assert list(server.supervisor.workers) == [1]
+        server.supervisor.recycler.paused = False
+        await server.until(lambda: list(server.supervisor.workers) == [2])
+
+
+async def test_who_was_replaced_meanwhile_is_not_replaced_again() -> None:
+    async with serving("leaving serve", workers=1) as server:
+        server.supervisor.recycler.paused = True
+        await server.all_ready()
+        with trio.fail_after(DEADLINE):
+            await server.supervisor.replace(server.supervisor.slots[0])
+        server.supervisor.recycler.paused = False
+        await server.until(lambda: list(server.supervisor.workers) == [2])
+        await trio.sleep(0.1)
+        assert list(server.supervisor.workers) == [2]
+
+
+async def test_a_stop_ends_it() -> None:
+    async with serving("leaving leaving hang", workers=2) as server:
+        await server.until(lambda: any(slot.successor for slot in server.supervisor.slots))
+        server.supervisor.stopping = True
+        for worker in list(server.supervisor.workers.values()):
+            server.supervisor.quit(worker)
+            with trio.fail_after(DEADLINE):
+                await worker.dead.wait()
+        assert not server.supervisor.workers
+
+
+async def test_a_slot_that_is_retired_meanwhile_gets_nobody() -> None:
+    async with serving("serve leaving hang", workers=2) as server:
+        await server.until(lambda: server.supervisor.slots[1].successor)
+        server.supervisor.retire_slot()
+        await server.until(lambda: list(server.supervisor.workers) == [1])
+
+
+async def test_time_counts_from_ready(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "balancer")
+    async with serving(workers=1, workers_lifetime=1.0) as server:
+        first = (await server.all_ready())[1]
+        await server.until(lambda: list(server.supervisor.workers) == [2])
+        second = server.ready[1]
+        assert first.ready_at is not None
+        assert second.ready_at is not None
+        assert second.ready_at - first.ready_at >= 1.0
+    [line] = [each.message for each in caplog.records if "is to be replaced" in each.message]
+    wanted = r"worker 1 .* replaced: its time is over \(--workers-lifetime\), after 1\.\d s"
+    assert re.fullmatch(wanted, line)
+
+
+async def test_memory(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "balancer")
+    async with serving("grow grow serve", workers=2, workers_max_rss=80 << 20) as server:
+        await server.until(lambda: sorted(server.supervisor.workers) == [3, 4])
+    found = re.findall(r"it has (\d+)MiB of RSS \(--workers-max-rss\), after 0\.\d s", caplog.text)
+    assert len(found) == 2
+    assert min(map(int, found)) >= 72
+
+
+async def test_a_limit_below_what_everybody_needs_replaces_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(workers_max_rss=1 << 20) as server:
+        await server.all_ready()
+        await trio.sleep(0.6)  # more than two looks
+        assert list(server.ready) == [1]
+        assert list(server.supervisor.workers) == [1]
+    assert "isn't replaced for it: raise --workers-max-rss" in caplog.text
