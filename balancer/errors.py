@@ -22,9 +22,16 @@ class ExitCode(IntEnum):
 
 
 class BalancerError(Exception):
-    """An error that a user can act on; the text is the whole message."""
+    """An error that a user can act on; the text is the whole message.
+
+    ``details`` are lines to be shown below it: the traceback of the user's own code.
+    """
 
     exit_code = ExitCode.RUN
+
+    def __init__(self, text: str, details: str = "") -> None:
+        super().__init__(text)
+        self.details = details
 
 
 class RunError(BalancerError):

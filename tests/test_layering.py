@@ -19,6 +19,7 @@ LAYERS: list[set[str]] = [
     {"net"},
     {"core"},
     {"settings", "log"},
+    {"hooks"},
     {"errors"},
     {"__init__"},
 ]

@@ -11,7 +11,7 @@ from balancer.http1.server import Http1Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     import trio
 
@@ -62,6 +62,10 @@ class HttpService:
         self.serve = self._server.serve
         self.tick = self._server.tick
         self.drain = self._server.drain
+
+    def wrap(self, around: Callable[[Handler], Handler]) -> None:
+        """Put something around the handler, for connections to come."""
+        self._server.wrap(around)
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Nothing to do."""

@@ -80,14 +80,14 @@ class Balancer(click.Group):
         except click.ClickException as error:
             return _complain(error.format_message(), ExitCode.USAGE)
         except BalancerError as error:
-            return _complain(str(error), error.exit_code)
+            return _complain(str(error), error.exit_code, error.details)
         except ExceptionGroup as group:
             # out of the master's nurseries
             ours, others = group.split(BalancerError)
             if ours is None or others is not None:
                 raise
             first = _first(ours)
-            return _complain(str(first), first.exit_code)
+            return _complain(str(first), first.exit_code, first.details)
         except click.Abort:
             return INTERRUPTED
         return int(code or ExitCode.OK)
@@ -98,8 +98,10 @@ def _first(group: ExceptionGroup[BalancerError]) -> BalancerError:
     return _first(error) if isinstance(error, ExceptionGroup) else error
 
 
-def _complain(message: str, code: int) -> int:
+def _complain(message: str, code: int, details: str = "") -> int:
     click.echo(f"balancer: error: {' '.join(message.split())}", err=True)
+    if details:
+        click.echo(details, err=True)
     return code
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 import msgspec
 
+from balancer.settings.source import ConfigSource  # noqa: TC001 - msgspec reads it
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,6 +73,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_allow_ips: tuple[str, ...] = ()
     log_level: str = "info"
     worker_connections: int = 1000
+    config: ConfigSource | None = None  # the file with the workers' hooks
+    master_pid: int = 0
     shared_accept: bool = False  # the listeners it accepts from are every worker's
     max_requests: int = 0
     max_requests_jitter: int = 0

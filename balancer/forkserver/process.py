@@ -47,6 +47,10 @@ __all__ = ["WorkerEntry", "main"]
 class WorkerEntry(Protocol):
     """The module that ``Configure.entry`` names."""
 
+    def read_hooks(self, config: WorkerConfig) -> None:
+        """Read the workers' hooks, if ``config.config`` is there, to be inherited; BalancerError
+        when they can't be."""
+
     def preload(self, config: WorkerConfig) -> None:
         """Import the app, before any fork; BalancerError when it can't be."""
 
@@ -100,12 +104,11 @@ class ForkServer:
     def run(self) -> None:
         """Warm up, then serve until there is nobody to serve and nobody to guard."""
         log.configure(self._configure.config.log_level)
-        if self._configure.preload_app:
-            try:
-                self._entry.preload(self._configure.config)
-            except BalancerError as error:
-                self._tell(PreloadFailed(str(error)))
-                return
+        try:
+            self._import()
+        except BalancerError as error:
+            self._tell(PreloadFailed(f"{error}\n{error.details}".rstrip()))
+            return
         # What is there now is shared with every worker: a collection must not touch, and so copy,
         # its pages.
         gc.collect()
@@ -121,6 +124,14 @@ class ForkServer:
         for child in self._children:
             with suppress(ProcessLookupError):  # who was not ours to reap may be gone by now
                 signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+
+    def _import(self) -> None:
+        """What all workers shall have."""
+        config = self._configure.config
+        if config.config is not None:
+            self._entry.read_hooks(config)
+        if self._configure.preload_app:
+            self._entry.preload(config)
 
     def _patience(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

@@ -12,7 +12,7 @@ from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     import trio
 
@@ -47,6 +47,10 @@ class Http1Server:
     def now(self) -> float:
         """The reaper's clock, in seconds, for deadlines of what has left HTTP."""
         return self._shared.now
+
+    def wrap(self, around: Callable[[Handler], Handler]) -> None:
+        """Put something around the handler, for connections to come."""
+        self._shared.handler = around(self._shared.handler)
 
     def serve(self, sock: socket.SocketType) -> Coroutine[Any, Any, None]:
         """Serve one connection to its end; owns and closes the socket.

@@ -15,6 +15,7 @@ import trio
 
 from balancer.core.lifecycle import State
 from balancer.errors import BalancerError, RunError, UsageError
+from balancer.master.hooks import MasterHooks
 from balancer.master.status import make_status
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Operations:
         ports: Ports,
         spawner: Spawner,
         nursery: trio.Nursery,
+        hooks: MasterHooks | None = None,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
@@ -63,6 +65,7 @@ class Operations:
         self._ports = ports
         self._spawner = spawner
         self._nursery = nursery
+        self._hooks = hooks or MasterHooks(settings)
         self._again = False
         self._reload_error: str | None = None
         self._started_at = trio.current_time()
@@ -98,12 +101,15 @@ class Operations:
         if not 1 <= workers <= MAX_WORKERS:
             raise UsageError(f"scale {workers}: there can be 1 to {MAX_WORKERS} workers")
         slots = self._supervisor.slots
-        if workers != len(slots):
-            logger.info("scaling from %d to %d workers", len(slots), workers)
+        before = len(slots)
+        if workers != before:
+            logger.info("scaling from %d to %d workers", before, workers)
         while len(slots) < workers:
             self._supervisor.add_slot()
         while len(slots) > workers:
             self._supervisor.retire_slot()
+        if workers != before:
+            self._hooks.nworkers_changed(workers, before)
 
     async def drain(self, worker_id: int) -> None:
         """Take a worker out of service: it finishes what it has, and stays, idle."""
@@ -175,6 +181,7 @@ class Operations:
     async def _roll_once(self) -> None:
         """One slot after the other: the new worker is ready before the old one drains."""
         self._reload_error = None
+        self._hooks.on_reload()
         try:
             await self._spawner.renew(self._settings.boot_timeout)
         except BalancerError as error:

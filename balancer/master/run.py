@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ import trio
 from balancer import __version__, log
 from balancer.core.messages import Configure, WorkerConfig
 from balancer.core.policy import KERNEL_POLICIES
-from balancer.errors import ExitCode
+from balancer.errors import ExitCode, UsageError
 from balancer.master.budget import queue_limit, raise_limit
 from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
+from balancer.master.hooks import MasterHooks
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
 from balancer.master.ports import Ports
@@ -24,6 +26,7 @@ from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind
 
 if TYPE_CHECKING:
+    from balancer.hooks import Hooks
     from balancer.settings import Settings
 
 __all__ = ["run"]
@@ -35,23 +38,31 @@ FAREWELL = 2.0
 """Seconds for the fork servers to leave when nobody is left to them."""
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, hooks: Hooks | None = None) -> int:
     """Serve until told to stop; the exit code.
+
+    ``hooks`` are the master's; the workers find theirs by ``settings.config``.
 
     Raises:
         BalancerError: the server can't start, with the exit code for that.
     """
     log.configure(settings.log_level)
+    _settle_in(settings)
     queue = queue_limit(settings, raise_limit())
     with pid_file(settings.pid, settings.where("pid")):
-        ports = Ports(settings)
+        told = MasterHooks(settings, hooks)
+        told.on_starting()
         try:
-            return trio.run(serve, settings, ports, queue, strict_exception_groups=True)
+            ports = Ports(settings)
+            try:
+                return trio.run(serve, settings, ports, queue, told, strict_exception_groups=True)
+            finally:
+                ports.close_at_once()
         finally:
-            ports.close_at_once()
+            told.on_exit()
 
 
-async def serve(settings: Settings, ports: Ports, queue: int) -> int:
+async def serve(settings: Settings, ports: Ports, queue: int, hooks: MasterHooks) -> int:
     """The master's tasks, until all workers have left."""
     started_at = trio.current_time()
     dispatcher = Dispatcher(
@@ -64,16 +75,17 @@ async def serve(settings: Settings, ports: Ports, queue: int) -> int:
     table = SlotTable.create()
     async with trio.open_nursery() as nursery:
         spawner = Spawner(_configure(settings), nursery)
-        supervisor = Supervisor(settings, dispatcher, ports, table, spawner, nursery)
-        operations = Operations(settings, supervisor, dispatcher, ports, spawner, nursery)
+        supervisor = Supervisor(settings, dispatcher, ports, table, spawner, nursery, hooks)
+        operations = Operations(settings, supervisor, dispatcher, ports, spawner, nursery, hooks)
         await nursery.start(operations.on_signals)
         _greet(settings, ports)
+        hooks.nworkers_changed(settings.workers, None)
         for _ in range(settings.workers):
             supervisor.add_slot()
         ports.open(dispatcher)
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
-        nursery.start_soon(_announce, supervisor, operations, started_at)
+        nursery.start_soon(_announce, supervisor, operations, hooks, started_at)
         await nursery.start(_control, operations, settings, ports.addresses[0])
         await _end(supervisor, operations)
         await spawner.close(FAREWELL)
@@ -110,12 +122,26 @@ async def _control(
     await serve_control(operations, settings, bound=bound, task_status=task_status)
 
 
-async def _announce(supervisor: Supervisor, operations: Operations, started_at: float) -> None:
+async def _announce(
+    supervisor: Supervisor, operations: Operations, hooks: MasterHooks, started_at: float
+) -> None:
     await supervisor.all_ready.wait()
     if operations.phase is Phase.STARTING:
         operations.phase = Phase.RUNNING
     seconds = trio.current_time() - started_at
     logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
+    hooks.when_ready()
+
+
+def _settle_in(settings: Settings) -> None:
+    """What the workers inherit of the process: the folder and the environment."""
+    try:
+        os.chdir(settings.chdir)
+    except OSError as error:
+        raise UsageError(f"{settings.where('chdir')} {settings.chdir}: {error.strerror}") from None
+    for variable in settings.raw_env:
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
 
 
 def _greet(settings: Settings, ports: Ports) -> None:
@@ -152,7 +178,9 @@ def _configure(settings: Settings) -> Configure:
     shared = {
         name: getattr(settings, name)
         for name in WorkerConfig.__struct_fields__
-        if name != "shared_accept"
+        if name not in {"shared_accept", "master_pid"}
     }
-    config = WorkerConfig(shared_accept=settings.policy == "shared", **shared)
+    config = WorkerConfig(
+        shared_accept=settings.policy == "shared", master_pid=os.getpid(), **shared
+    )
     return Configure(config, WORKER_ENTRY, settings.graceful_timeout, settings.preload)

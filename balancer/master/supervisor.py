@@ -31,6 +31,7 @@ from balancer.core.messages import (
 )
 from balancer.errors import AppError
 from balancer.master.crew import Crew
+from balancer.master.hooks import MasterHooks
 from balancer.master.obituary import report
 from balancer.master.recycler import Recycler
 from balancer.master.slot import Slot
@@ -73,6 +74,7 @@ class Supervisor:
         table: SlotTable,
         spawner: Spawner,
         nursery: trio.Nursery,
+        hooks: MasterHooks | None = None,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
@@ -82,6 +84,7 @@ class Supervisor:
         self._nursery = nursery
         self._ids = count(1)
         self._rows = list(range(ROWS - 1, -1, -1))
+        self._hooks = hooks or MasterHooks(settings)
         self._crew = crew = Crew()
         self.liveness = Liveness(settings.timeout)
         self.slots = crew.slots
@@ -221,6 +224,7 @@ class Supervisor:
         self._succession.after(worker, slot)
         await self._reap(worker)
         report(worker, handed_on, self._succession.outlook(slot))
+        self._hooks.child_exit(worker)
         self.recycler.forget(worker)
         worker.dead.set()
 
@@ -230,6 +234,7 @@ class Supervisor:
             await worker.reaped.wait()
 
     async def _fork(self, worker: WorkerHandle) -> None:
+        self._hooks.pre_fork(worker)
         request = Spawn(worker.id, worker.slot, worker.row, self._ports.families)
         ends = [worker.sender.receiving_end, worker.far.fileno(), self._table.fd]
         try:

@@ -1,4 +1,6 @@
-"""``-c FILE.toml``: every setting is a top-level key, named as in the table.
+"""``-c``: a TOML file, or Python, which is read elsewhere.
+
+In TOML every setting is a top-level key, named as in the table.
 
 An unknown key is an error, because the alternative is a server that silently ignores a limit; so
 is a value of another type, because ``workers = true`` is nobody's intention.
@@ -7,6 +9,7 @@ is a value of another type, because ``workers = true`` is nobody's intention.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from balancer.errors import UsageError
 from balancer.settings.origin import Given, Origin, Rank
+from balancer.settings.source import MODULE, Config, ConfigSource
 from balancer.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -22,14 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["read_file"]
 
 
-def read_file(file: str) -> list[Given]:
-    """What a TOML file says, unparsed.
+def read_file(file: str) -> Config:
+    """What a TOML file, a Python file or ``python:module`` says, its settings unparsed.
 
     Raises:
-        UsageError: it can't be read, isn't TOML, or has a key or a type that no setting has.
+        UsageError: it can't be read, isn't what its name says, or has a key or a type that no
+            setting has; also as ``read_python``.
     """
+    if file.endswith(".py") or file.startswith(MODULE):
+        from balancer.settings.python import read_python
+
+        return read_python(ConfigSource(file, os.getcwd()))
     if not file.endswith(".toml"):
-        raise UsageError(f"-c {file}: only .toml files can be read in this version")
+        raise UsageError(f"-c {file}: only .toml and .py files and python:MODULE can be read")
     try:
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
@@ -41,7 +50,7 @@ def read_file(file: str) -> list[Given]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"-c {file}: {error}") from None
-    return [_given(file, text, key, value) for key, value in table.items()]
+    return Config([_given(file, text, key, value) for key, value in table.items()])
 
 
 def _given(file: str, text: str, key: str, value: object) -> Given:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "FOLDER", "NAME", "PATH", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH",
-    "WORKERS",
+    "APP", "BINDS", "FOLDER", "NAME", "PATH", "PEERS", "PID_FILE", "RECALL",
+    "ROOT_PATH", "SWITCH", "VARIABLES", "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
@@ -141,6 +141,13 @@ def _root_path(text: str) -> str:
     return path
 
 
+def _variable(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    if not name or not equals or "\0" in text:
+        raise ValueError("must be NAME=VALUE")
+    return text
+
+
 def _pid_file(text: str) -> str:
     if text.isdecimal():
         raise ValueError(f"that is the pid file; did you mean -b :{text}?")
@@ -173,6 +180,7 @@ WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
 PATH = Kind("PATH", _path)
 FOLDER = Kind("FOLDER", _path)
+VARIABLES = Kind("NAME=VALUE", _variable, wants="a string or a list of strings", many=True)
 ROOT_PATH = Kind("PATH", _root_path)
 PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)
 PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from balancer.errors import UsageError
 from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, join_host_port, parse_bind
 from balancer.settings.origin import Given, Origin, Rank
+from balancer.settings.source import Config
 from balancer.settings.table import SETTINGS, Settings
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ __all__ = ["flag_given", "load"]
 
 
 def load(
-    flags: Sequence[Given] = (), *, file: str | None = None, env: Mapping[str, str] | None = None
+    flags: Sequence[Given] = (),
+    *,
+    file: str | Config | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Settings:
     """The settings that all sources together make.
 
     Args:
         flags: What the command line gave, in its order.
-        file: A TOML file, when one was named.
+        file: A configuration file, when one was named, or what ``read_file`` has found in it.
         env: The environment.
 
     Raises:
@@ -38,8 +42,9 @@ def load(
     """
     env = env or {}
     default_bind = _default_bind(env)
+    config = _from_file(file) if isinstance(file, str) else file or Config([])
     sources = [
-        [] if file is None else _from_file(file),
+        config.given,
         _from_env(env),
         _join_host_and_port(flags, default_bind),
     ]
@@ -48,7 +53,7 @@ def load(
     for source in sources:
         for name, given in groupby(sorted(source, key=lambda one: one.setting), _name):
             values[name], origins[name] = _read(name, list(given))
-    settings = Settings(**values, origins=origins)
+    settings = Settings(**values, config=config.source, origins=origins)
     return _check(settings)
 
 
@@ -76,7 +81,7 @@ def _parse(given: Given) -> list[Any]:
         raise UsageError(f"{given}: {error}") from None
 
 
-def _from_file(file: str) -> list[Given]:
+def _from_file(file: str) -> Config:
     # tomllib and difflib are for those who have a file
     from balancer.settings.files import read_file
 

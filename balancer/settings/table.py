@@ -28,6 +28,7 @@ from balancer.settings.kinds import (
     RECALL,
     ROOT_PATH,
     SWITCH,
+    VARIABLES,
     WORKERS,
     choice,
     count,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from balancer.settings.kinds import Kind
     from balancer.settings.origin import Origin
+    from balancer.settings.source import ConfigSource
 
 __all__ = ["SETTINGS", "Alias", "Setting", "Settings"]
 
@@ -287,6 +289,13 @@ class Settings:
         True, SWITCH, WEBSOCKET, "compress WebSocket messages if the client can",
         aliases=(Alias("--no-ws-per-message-deflate", "", "false"),),
     )  # fmt: skip
+    chdir: str = _setting(
+        ".", FOLDER, MANAGE, "go to this folder first: other paths and modules are seen from there"
+    )
+    raw_env: tuple[str, ...] = _setting(
+        (), VARIABLES, MANAGE, "set an environment variable for the workers; repeatable",
+        short="-e", aliases=("--env",), default_text="",
+    )  # fmt: skip
     log_level: str = _setting(
         "info", choice("debug", "info", "warning", "error", "critical"), MANAGE, "how much to log:"
         " debug, info, warning, error or critical",
@@ -303,6 +312,8 @@ class Settings:
         default_text="NAME.sock in a folder of yours",
     )  # fmt: skip
     no_control: bool = _setting(False, SWITCH, MANAGE, "make no control socket")
+    config: ConfigSource | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Where the workers' hooks are."""
     origins: Mapping[str, Origin] = dataclasses.field(
         default_factory=dict, compare=False, repr=False
     )

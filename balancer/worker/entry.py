@@ -27,6 +27,7 @@ from balancer.net.handoff import HandoffReceiver
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
 from balancer.worker.app import find_app, import_app
+from balancer.worker.hooks import WorkerHooks, load_hooks
 from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 
@@ -36,12 +37,17 @@ if TYPE_CHECKING:
     from balancer.core.messages import Spawn, WorkerConfig
     from balancer.worker.app import App
 
-__all__ = ["main", "preload"]
+__all__ = ["main", "preload", "read_hooks"]
 
 logger = logging.getLogger("balancer")
 
 QUIT_WITHIN = 0.5
 """Seconds between the master's SIGTERM to a worker that boots and the ``Quit`` that follows."""
+
+
+def read_hooks(config: WorkerConfig) -> None:
+    """Read the hooks once, before the workers are forked."""
+    load_hooks(config.config)
 
 
 def preload(config: WorkerConfig) -> None:
@@ -51,23 +57,40 @@ def preload(config: WorkerConfig) -> None:
 
 def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     """Be worker ``spawn.worker`` until told to leave; owns ``fds``; returns the exit code."""
-    pair, channel, table, *listeners = fds
-    control = socket.socket(fileno=channel)
+    control = socket.socket(fileno=fds[1])
     early = _EarlyTerm(control)
-    _signals(early)
+    hooks = WorkerHooks(config, load_hooks(config.config), spawn.worker, spawn.slot)
+    _signals(early, hooks)
     log.configure(config.log_level)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
     try:
+        return _work(config, spawn, fds, control, early, hooks)
+    finally:
+        hooks.worker_exit()
+
+
+def _work(
+    config: WorkerConfig,
+    spawn: Spawn,
+    fds: list[int],
+    control: socket.socket,
+    early: _EarlyTerm,
+    hooks: WorkerHooks,
+) -> int:
+    pair, _, table, *listeners = fds
+    try:
+        hooks.post_fork()
         app = find_app(config)
         worker = Worker(
             config,
-            partial(make_service, config, app, spawn.worker),
+            partial(make_service, config, app, spawn.worker, around=hooks.around),
             HandoffReceiver(socket.socket(fileno=pair)),
             control,
             SlotWriter(SlotTable(table).row(spawn.row)),
             spawn.families,
             [socket.socket(fileno=fd) for fd in listeners],
+            hooks,
         )
     except BalancerError as error:
         return _give_up(control, error)
@@ -106,13 +129,14 @@ class _EarlyTerm:
             signal.raise_signal(signal.SIGTERM)
 
 
-def _signals(early: _EarlyTerm) -> None:
+def _signals(early: _EarlyTerm, hooks: WorkerHooks) -> None:
     # The terminal's signals are the master's.  Not SIG_IGN, which the app's own children would
     # inherit across exec.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGTERM, early)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    hooks.watch_abort()
     if sys.stderr is not None:
         # The master asks a worker that hangs for its stacks with ABRT before it kills it.
         faulthandler.enable()

@@ -15,6 +15,8 @@ from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balancer.apps.asgi import AsgiApp
     from balancer.apps.service import Service
     from balancer.apps.stream import StreamHandler
@@ -53,8 +55,25 @@ def websocket_config(config: WorkerConfig) -> WebSocketConfig:
     )
 
 
-def make_service(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -> Service:
-    """What a worker runs for an app, or for the demo; AppError when it can't be served."""
+def make_service(
+    config: WorkerConfig,
+    app: App | None,
+    worker_id: int,
+    stats: Stats,
+    *,
+    around: Callable[[Handler], Handler] | None = None,
+) -> Service:
+    """What a worker runs for an app, or for the demo; AppError when it can't be served.
+
+    ``around`` wraps the handler of what is served over HTTP.
+    """
+    service = _make(config, app, worker_id, stats)
+    if around is not None and isinstance(service, HttpService):
+        service.wrap(around)
+    return service
+
+
+def _make(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -> Service:
     engine = engine_config(config)
     if app is None:
         return HttpService(make_handler(worker_id), engine, stats)

@@ -22,7 +22,7 @@ import trio
 from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
 from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, WorkerRequest
-from balancer.errors import AppError, ExitCode
+from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.http1.inline import drive
 from balancer.net.channel import Channel
 from balancer.worker.receiver import KernelAcceptor, Receiver
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
+    from balancer.worker.hooks import WorkerHooks
 
 __all__ = ["Worker"]
 
@@ -77,7 +78,9 @@ class Worker:
         slot: SlotWriter,
         families: tuple[int, ...],
         listeners: list[socket.socket],
+        hooks: WorkerHooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._config = config
         self._slot = slot
         self._limit: RequestLimit | None = None
@@ -123,8 +126,11 @@ class Worker:
         try:
             with self._starting:  # until the master doesn't want it any more
                 await self._service.start(nursery)
-        except AppError as error:
-            await self._channel.send(BootFailed(str(error), app=True))
+                if self._hooks is not None:
+                    self._hooks.post_worker_init()
+        except BalancerError as error:
+            is_app = isinstance(error, AppError)
+            await self._channel.send(BootFailed(str(error), app=is_app))
             return error.exit_code
         return ExitCode.OK
 
@@ -190,6 +196,8 @@ class Worker:
         """Do what the master says, and what must be done when it is gone."""
         async for request in self._channel.messages():
             if isinstance(request, Quit):
+                if self._hooks is not None:
+                    self._hooks.worker_int()
                 self._deadline = trio.current_time()
                 self._starting.cancel()
                 self._done.set()

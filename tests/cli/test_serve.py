@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from balancer.hooks import Hooks
+
 
 class FakeMaster:
     """``balancer.master.run``, which notes the settings it gets."""
@@ -30,7 +32,8 @@ class FakeMaster:
         self.settings: list[Settings] = []
         self.result: Callable[[], int] = lambda: 0
 
-    def run(self, settings: Settings) -> int:
+    def run(self, settings: Settings, hooks: Hooks | None) -> int:
+        self.hooks = hooks
         self.settings.append(settings)
         return self.result()
 
@@ -125,7 +128,7 @@ def test_file_environment_and_flag(
         (["-t", "-1"], "-t -1: not a duration; write 30, 30s, 250ms or 1h30m"),
         (["main.py"],
          ("APP main.py: names no attribute: write main:app, or whatever the app is called in it")),
-        (["-c", "b.py"], "-c b.py: only .toml files can be read in this version"),
+        (["-c", "b.py"], "-c b.py: No such file or directory"),
         (["-c", "none.toml"], "-c none.toml: No such file or directory"),
     ],
 )  # fmt: skip

@@ -89,8 +89,8 @@ def test_syntax_errors_name_the_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("x.py", "only .toml files can be read in this version"),
-        ("x.yaml", "only .toml files can be read in this version"),
+        ("x.py", "No such file or directory"),
+        ("x.yaml", "only .toml and .py files and python:MODULE can be read"),
         ("none.toml", "No such file or directory"),
         ("folder.toml", "Is a directory"),
         ("binary.toml", "not a text file"),

@@ -1,0 +1,52 @@
+"""A configuration file: which one, and what was found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from balancer.settings.origin import Given
+
+__all__ = ["Config", "ConfigSource"]
+
+MODULE = "python:"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """What ``-c`` named, so that another process can read the same.
+
+    Attributes:
+        name: ``app.toml``, ``gunicorn.conf.py`` or ``python:module``, as the user wrote it.
+        folder: The working directory in which that was written.
+    """
+
+    name: str
+    folder: str
+
+    @property
+    def module(self) -> str | None:
+        """The module's name, None if it is a file."""
+        if not self.name.startswith(MODULE):
+            return None
+        return self.name.removeprefix(MODULE)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a file says.
+
+    Attributes:
+        given: Its settings, unparsed.
+        functions: Its hooks, by name.
+        source: Where to read the hooks again, None if the workers need none of them.
+        warning: What the user should know: settings that there are elsewhere but not here.
+    """
+
+    given: list[Given]
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    source: ConfigSource | None = None
+    warning: str | None = None
