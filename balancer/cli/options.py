@@ -27,7 +27,6 @@ _KEY = "balancer.flags"
 # flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
 _ELSEWHERE = {
     "--threads": "a worker is one event loop; for more of them use -w",
-    "--reload": "to load changed code, run: balancer reload",
 }
 
 

@@ -176,7 +176,9 @@ class Operations:
                 break
         self._supervisor.recycler.paused = False
         if self.phase is Phase.RELOADING:
-            self.phase = Phase.RUNNING
+            # with --reload, one may come before any worker was ready
+            ready = self._supervisor.all_ready.is_set()
+            self.phase = Phase.RUNNING if ready else Phase.STARTING
 
     async def _roll_once(self) -> None:
         """One slot after the other: the new worker is ready before the old one drains."""

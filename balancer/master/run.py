@@ -20,6 +20,7 @@ from balancer.master.hooks import MasterHooks
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
 from balancer.master.ports import Ports
+from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.net.slots import SlotTable
@@ -48,6 +49,7 @@ def run(settings: Settings, hooks: Hooks | None = None) -> int:
     """
     log.configure(settings.log_level)
     _settle_in(settings)
+    check_reload(settings)
     queue = queue_limit(settings, raise_limit())
     with pid_file(settings.pid, settings.where("pid")):
         told = MasterHooks(settings, hooks)
@@ -86,6 +88,8 @@ async def serve(settings: Settings, ports: Ports, queue: int, hooks: MasterHooks
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
         nursery.start_soon(_announce, supervisor, operations, hooks, started_at)
+        if settings.reload:
+            nursery.start_soon(watch_files, settings, operations.reload)
         await nursery.start(_control, operations, settings, ports.addresses[0])
         await _end(supervisor, operations)
         await spawner.close(FAREWELL)

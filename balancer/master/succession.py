@@ -1,7 +1,8 @@
 """Who comes after a worker, and when: after its death, and in its place while it lives.
 
 What a death means is decided by ``core.respawn``; here the slots are filled accordingly.  A slot
-that has neither a worker nor one on its way is in backoff.
+that has neither a worker nor one on its way is in backoff, or waits for the files to change: with
+``--reload``, an app that can't start is no reason to end, because somebody is about to mend it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from balancer.master.ports import Ports
     from balancer.master.slot import Slot
     from balancer.master.worker import WorkerHandle
+    from balancer.settings import Settings
 
 __all__ = ["Succession"]
 
@@ -37,6 +39,7 @@ class Succession:
 
     def __init__(
         self,
+        settings: Settings,
         crew: Crew,
         ports: Ports,
         dispatcher: Dispatcher,
@@ -49,6 +52,7 @@ class Succession:
         self._start = start
         self._nursery = nursery
         self._gate = BootGate()
+        self._patient = settings.reload
         self.failed = trio.Event()
         self.failure: BalancerError | None = None
         """Why no worker will ever be ready."""
@@ -97,6 +101,8 @@ class Succession:
         """What is to be said of a slot whose worker has died."""
         if not slot.vacant or not self._crew.needs(slot):
             return "replaced" if slot.current else "not replaced"
+        if self._patient and not self._gate.passed:
+            return "the next change of a file starts another one (--reload)"
         return f"next one in {max(0.0, slot.resumes_at - trio.current_time()):.1f} s"
 
     def _fill_later(self, slot: Slot, ready_at: float | None) -> None:
@@ -119,6 +125,8 @@ class Succession:
     def _gives_up(self, worker: WorkerHandle) -> bool:
         """Whether nobody is to follow a worker that never was ready."""
         error = worker.boot_error or BootFailed("died before it was ready")
+        if self._patient:
+            return not self._gate.passed
         verdict = self._gate.failed(ExitCode.APP if error.app else ExitCode.BOOT)
         if verdict is None:
             return False

@@ -89,7 +89,9 @@ class Supervisor:
         self.liveness = Liveness(settings.timeout)
         self.slots = crew.slots
         self.workers = crew.workers
-        self._succession = Succession(crew, ports, dispatcher, self._start_worker, nursery)
+        self._succession = Succession(
+            settings, crew, ports, dispatcher, self._start_worker, nursery
+        )
         self.recycler = Recycler(settings, crew, self.replace, nursery)
         self.all_ready = trio.Event()
         """All slots have had a worker that was ready."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "FOLDER", "NAME", "PATH", "PEERS", "PID_FILE", "RECALL",
+    "APP", "BINDS", "FOLDER", "FOLDERS", "NAME", "PATH", "PATTERNS", "PEERS", "PID_FILE", "RECALL",
     "ROOT_PATH", "SWITCH", "VARIABLES", "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
@@ -141,6 +141,12 @@ def _root_path(text: str) -> str:
     return path
 
 
+def _pattern(text: str) -> str:
+    if not text or "\0" in text or "**" in text:
+        raise ValueError("not a pattern like *.html (** means nothing in one)")
+    return text
+
+
 def _variable(text: str) -> str:
     name, equals, _ = text.partition("=")
     if not name or not equals or "\0" in text:
@@ -180,6 +186,8 @@ WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
 PATH = Kind("PATH", _path)
 FOLDER = Kind("FOLDER", _path)
+FOLDERS = Kind("FOLDER", _path, wants="a string or a list of strings", many=True)
+PATTERNS = Kind("PATTERN", _pattern, wants="a string or a list of strings", many=True)
 VARIABLES = Kind("NAME=VALUE", _variable, wants="a string or a list of strings", many=True)
 ROOT_PATH = Kind("PATH", _root_path)
 PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)

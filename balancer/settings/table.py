@@ -21,8 +21,10 @@ from balancer.settings.kinds import (
     APP,
     BINDS,
     FOLDER,
+    FOLDERS,
     NAME,
     PATH,
+    PATTERNS,
     PEERS,
     PID_FILE,
     RECALL,
@@ -288,6 +290,21 @@ class Settings:
     ws_per_message_deflate: bool = _setting(
         True, SWITCH, WEBSOCKET, "compress WebSocket messages if the client can",
         aliases=(Alias("--no-ws-per-message-deflate", "", "false"),),
+    )  # fmt: skip
+    reload: bool = _setting(
+        False, SWITCH, MANAGE, "for development: reload when a file changes (pip install "
+        "balancer[reload])",
+    )  # fmt: skip
+    reload_dir: tuple[str, ...] = _setting(
+        (), FOLDERS, MANAGE, "watch this folder and what is in it; repeatable",
+        default_text="--app-dir",
+    )  # fmt: skip
+    reload_include: tuple[str, ...] = _setting(
+        (), PATTERNS, MANAGE, "watch files of such names, besides *.py; repeatable", default_text=""
+    )
+    reload_exclude: tuple[str, ...] = _setting(
+        (), PATTERNS, MANAGE, "don't watch files and folders of such names, besides .*, ~* and "
+        "__pycache__; repeatable", default_text="",
     )  # fmt: skip
     chdir: str = _setting(
         ".", FOLDER, MANAGE, "go to this folder first: other paths and modules are seen from there"

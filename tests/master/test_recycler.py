@@ -146,3 +146,22 @@ async def test_a_limit_below_what_everybody_needs_replaces_nobody(
         assert list(server.ready) == [1]
         assert list(server.supervisor.workers) == [1]
     assert "isn't replaced for it: raise --workers-max-rss" in caplog.text
+
+
+class TestPatience:
+    """With ``--reload`` an app that can't start is somebody's work in progress."""
+
+    async def test_it_waits_for_a_change(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with serving("app app exit serve", workers=2, reload=True) as server:
+            await server.until(lambda: not server.supervisor.workers)
+            for slot in server.supervisor.slots:
+                assert slot.vacant
+            assert caplog.text.count("the next change of a file starts another one (--reload)") == 2
+            first, second = server.supervisor.slots
+            with trio.fail_after(DEADLINE):
+                assert not await server.supervisor.replace(first)
+                await server.until(lambda: first.vacant)
+                assert await server.supervisor.replace(first)
+                assert await server.supervisor.replace(second)
+            assert not server.supervisor.failed.is_set()
+            assert await server.ask() in {4, 5}

@@ -120,6 +120,7 @@ async def serving(
     policy: str = "round-robin",
     workers_lifetime: float = 0.0,
     workers_max_rss: int = 0,
+    reload: bool = False,
 ) -> AsyncIterator[Server]:
     settings = Settings(
         workers=workers,
@@ -131,6 +132,7 @@ async def serving(
         policy=policy,
         workers_lifetime=workers_lifetime,
         workers_max_rss=workers_max_rss,
+        reload=reload,
     )
     async with trio.open_nursery() as nursery:
         server = Server(settings, script, nursery)

@@ -59,6 +59,10 @@ GOOD: dict[str, tuple[str, object]] = {
     "ws_ping_interval": ("off", 0.0),
     "ws_ping_timeout": ("5s", 5.0),
     "ws_per_message_deflate": ("false", False),
+    "reload": ("true", True),
+    "reload_dir": ("src", ("src",)),
+    "reload_include": ("*.html", ("*.html",)),
+    "reload_exclude": ("test_*", ("test_*",)),
     "chdir": ("src", "src"),
     "raw_env": ("A=b=c", ("A=b=c",)),
     "log_level": ("debug", "debug"),
@@ -79,6 +83,7 @@ DEADLINE = [*TIME, ("0", "must be at least 1ms"), ("off", TIME[0][1])]
 SIZE = [("big", "not a size; write 65536, 64KiB or 8MiB")]
 PATH = [("", "not a path"), ("a\0b", "not a path")]
 NO_PEER = "not an address, a network like 10.0.0.0/8, unix: or *"
+NO_PATTERN = "not a pattern like *.html (** means nothing in one)"
 SWITCH = [("maybe", "must be true or false")]
 
 # bad values of each setting, and the end of the message
@@ -125,6 +130,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "ws_ping_interval": TIME,
     "ws_ping_timeout": TIME,
     "ws_per_message_deflate": SWITCH,
+    "reload": SWITCH,
+    "reload_dir": PATH,
+    "reload_include": [("", NO_PATTERN), ("**/*.html", NO_PATTERN)],
+    "reload_exclude": [("", NO_PATTERN), ("a/**", NO_PATTERN)],
     "chdir": PATH,
     "raw_env": [("A", "must be NAME=VALUE"), ("=b", "must be NAME=VALUE")],
     "log_level": [("loud", "must be one of debug, info, warning, error, critical")],

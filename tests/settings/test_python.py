@@ -46,7 +46,7 @@ def test_gunicorns_names_mean_ours(write: Write, tmp_path: Path) -> None:
         "max_requests_jitter = 50\nbacklog = 64\nworker_connections = 10\npreload_app = True\n"
         f"loglevel = 'debug'\npidfile = Path({str(tmp_path)!r}) / 'pid'\nproc_name = 'web'\n"
         "forwarded_allow_ips = '10.0.0.1,10.0.0.2'\nlimit_request_line = 4094\n"
-        "limit_request_fields = 50\nchdir = '/'\nraw_env = ['A=1', 'B=2']\n"
+        "limit_request_fields = 50\nchdir = '/'\nraw_env = ['A=1', 'B=2']\nreload = False\n"
         "wsgi_app = 'main:app'\nworker_class = 'sync'\n"
     )
     settings = load(file=file)
@@ -58,7 +58,7 @@ def test_gunicorns_names_mean_ours(write: Write, tmp_path: Path) -> None:
     assert settings.pid == str(tmp_path / "pid")
     assert settings.forwarded_allow_ips == ("10.0.0.1/32", "10.0.0.2/32")
     assert (settings.limit_request_line, settings.limit_request_fields) == (4094, 50)
-    assert (settings.chdir, settings.raw_env) == ("/", ("A=1", "B=2"))
+    assert (settings.chdir, settings.raw_env, settings.reload) == ("/", ("A=1", "B=2"), False)
     assert (settings.app, settings.interface) == ("main:app", "wsgi")
     assert settings.where("keep_alive") == f"{file}:7: keepalive"
     assert read_file(file).warning is None
