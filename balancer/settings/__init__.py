@@ -3,7 +3,8 @@
 units, binds, app, trust, cpus  the values
 kinds                           one parser per type, shared by all sources
 table                           every setting, once: ``Settings``
-files, load                     default < file < environment < flag
+files, python, gunicorn, source  what -c names; for gunicorn, its settings by their names here
+load                            default < file < environment < flag
 """
 
 from balancer.settings.app import AppSpec as AppSpec

@@ -82,9 +82,10 @@ def _work(
     try:
         hooks.post_fork()
         app = find_app(config)
+        around = hooks.around if hooks.per_request else None
         worker = Worker(
             config,
-            partial(make_service, config, app, spawn.worker, around=hooks.around),
+            partial(make_service, config, app, spawn.worker, around=around),
             HandoffReceiver(socket.socket(fileno=pair)),
             control,
             SlotWriter(SlotTable(table).row(spawn.row)),

@@ -72,11 +72,14 @@ class WorkerHooks:
         if "worker_abort" in self._hooks:
             signal.signal(signal.SIGABRT, self._abort)
 
+    @property
+    def per_request(self) -> bool:
+        """Whether there is one to be called for every request."""
+        return "pre_request" in self._hooks or "post_request" in self._hooks
+
     def around(self, handler: Handler) -> Handler:
-        """The handler, with ``pre_request`` and ``post_request`` around it where there are any."""
+        """The handler, with ``pre_request`` and ``post_request`` around it."""
         hooks, worker = self._hooks, self._worker
-        if "pre_request" not in hooks and "post_request" not in hooks:
-            return handler
 
         async def handle(exchange: Exchange) -> None:
             request = Request(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from balancer.worker.app import App
 
 __all__ = ["engine_config", "make_service"]
+
+logger = logging.getLogger("balancer")
 
 
 def engine_config(config: WorkerConfig) -> Http1Config:
@@ -68,8 +71,11 @@ def make_service(
     ``around`` wraps the handler of what is served over HTTP.
     """
     service = _make(config, app, worker_id, stats)
-    if around is not None and isinstance(service, HttpService):
-        service.wrap(around)
+    if around is not None:
+        if isinstance(service, HttpService):
+            service.wrap(around)
+        elif worker_id == 1:  # said once, not by every worker
+            logger.warning("hooks pre_request and post_request: not called for this app")
     return service
 
 

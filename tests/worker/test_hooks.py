@@ -10,9 +10,13 @@ import pytest
 from balancer.core.messages import WorkerConfig
 from balancer.errors import BootError, UsageError
 from balancer.hooks import Hooks
+from balancer.http1.config import NullStats
 from balancer.http1.errors import ClientGone, RequestError
+from balancer.settings import Interface
 from balancer.settings.source import ConfigSource
+from balancer.worker.app import App
 from balancer.worker.hooks import Request, WorkerHooks, load_hooks
+from balancer.worker.services import make_service
 from tests.http1.fakes import answer_to
 
 if TYPE_CHECKING:
@@ -32,8 +36,19 @@ async def hello(exchange: Exchange) -> None:
     await exchange.respond(201, [(b"x", b"y")], b"hello")
 
 
-def test_a_handler_without_hooks_is_left_alone() -> None:
-    assert worker_hooks(post_fork=lambda _s, _w: None).around(hello) is hello
+def test_only_two_of_them_cost_something_per_request() -> None:
+    assert not worker_hooks(post_fork=lambda _s, _w: None).per_request
+    assert worker_hooks(pre_request=lambda _w, _r: None).per_request
+    assert worker_hooks(post_request=lambda _w, _r: None).per_request
+
+
+def test_where_they_are_not_called_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    app = App("stream:x:y", hello, Interface.STREAM, guessed=False)
+    around = worker_hooks(pre_request=lambda _w, _r: None).around
+    make_service(WorkerConfig(), app, 1, NullStats())
+    assert not caplog.records
+    make_service(WorkerConfig(), app, 1, NullStats(), around=around)
+    assert "hooks pre_request and post_request: not called for this app" in caplog.text
 
 
 async def test_around_a_request() -> None:
