@@ -99,7 +99,7 @@ class Succession:
 
     def outlook(self, slot: Slot) -> str:
         """What is to be said of a slot whose worker has died."""
-        if not slot.vacant or not self._crew.needs(slot):
+        if not slot.vacant or not self._crew.needs(slot) or self.failed.is_set():
             return "replaced" if slot.current else "not replaced"
         if self._patient and not self._gate.passed:
             return "the next change of a file starts another one (--reload)"

@@ -3,7 +3,8 @@
 units, binds, app, trust, cpus  the values
 kinds                           one parser per type, shared by all sources
 table                           every setting, once: ``Settings``
-files, python, gunicorn, source  what -c names; for gunicorn, its settings by their names here
+files, python                   what ``-c`` names: TOML or Python (source: what was found)
+gunicorn                        its settings by their names here
 load                            default < file < environment < flag
 """
 
