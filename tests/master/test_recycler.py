@@ -149,7 +149,7 @@ async def test_memory(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "balancer")
     async with serving("grow grow serve", workers=2, workers_max_rss=60 << 20) as server:
         await server.until(lambda: sorted(server.supervisor.workers) == [3, 4])
-    found = re.findall(r"it has (\d+)MiB of RSS \(--workers-max-rss\), after 0\.\d s", caplog.text)
+    found = re.findall(r"it has (\d+)MiB of RSS \(--workers-max-rss\), after \d", caplog.text)
     assert len(found) == 2
     assert min(map(int, found)) >= 54
 
