@@ -56,10 +56,10 @@ async def test_one_that_never_leaves_holds_up_nobody_for_long() -> None:
         spawn = server.spawner.spawn
 
         async def stopping(worker: WorkerHandle, request: Spawn, fds: list[int]) -> bool:
-            for old in server.supervisor.workers.values():  # so that it can't drain
-                if old.ready_at is not None and not stopped:
-                    old.signal(signal.SIGSTOP)
-                    stopped.append(old)
+            old = server.supervisor.slots[worker.slot - 1].current
+            if old is not None and old is not worker and not stopped:
+                old.signal(signal.SIGSTOP)  # so that it can't drain
+                stopped.append(old)
             return await spawn(worker, request, fds)
 
         server.spawner.spawn = stopping  # type: ignore[method-assign]
