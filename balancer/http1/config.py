@@ -31,6 +31,9 @@ class Http1Config:
     """Without a byte of an unfinished request body for this long: 408."""
     send_timeout: float = 30.0
     """A client that takes no byte of a response for this long is aborted."""
+    request_timeout: float = 0.0
+    """From a request's head to the end of its response: then 504, or the connection is aborted;
+    0: no limit."""
     linger: float = 2.0
     """How long we discard what a client still sends after we decided to close."""
     linger_bytes: int = 65536

@@ -33,6 +33,7 @@ import trio
 from balancer.http1.errors import ClientGone, RequestError
 from balancer.http1.exchange import Exchange, Phase
 from balancer.http1.heads import only_blank_lines, parse_head
+from balancer.http1.limit import RequestLimit
 from balancer.http1.responses import status_line
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Connection:
         "bytes_out",
         "deadline",
         "idle",
+        "limit",
         "memo",
         "requests_left",
         "send_deadline",
@@ -123,6 +125,8 @@ class Connection:
         """Waiting for the first byte of a request: nobody is owed anything."""
         self.deadline = math.inf
         self.send_deadline = math.inf
+        self.limit: RequestLimit | None = None
+        """The clock of the request in progress, where requests have one."""
         self._accounted = 0
         self._broken = False
 
@@ -144,6 +148,8 @@ class Connection:
         stats = shared.stats
         config = shared.config
         handler = shared.handler
+        if config.request_timeout:
+            handler = self.limit = RequestLimit(shared, handler)
         turns = 0
         if not await self._first_bytes():
             return
@@ -252,6 +258,16 @@ class Connection:
                 raise ClientGone("the client closed before the end of its body")
             self.buffer += data
         return b""
+
+    def pull_nowait(self, body: BodyReader) -> bytes:
+        """What has come of a body; RequestError as in ``pull``."""
+        pieces = []
+        while not body.done:
+            piece, self.buffer = body.take(self.buffer)
+            if not piece:
+                break
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def drop_buffered(self, body: BodyReader) -> None:
         """Discard what has come of a body that nobody will read."""

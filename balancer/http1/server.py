@@ -86,6 +86,11 @@ class Http1Server:
             self._connections.discard(connection)
             transport.close()
 
+    @property
+    def now(self) -> float:
+        """The time that ``tick`` keeps, in seconds from anywhere: all deadlines are in it."""
+        return self._shared.now
+
     def tick(self, now: float) -> None:
         """Expire deadlines and render the Date; call it about every 0.25 seconds.
 
@@ -100,6 +105,8 @@ class Http1Server:
         for connection in self._connections:
             if connection.deadline <= shared.now or connection.send_deadline <= shared.now:
                 connection.transport.interrupt()
+            if connection.limit is not None:
+                connection.limit.check()
 
     def drain(self) -> None:
         """Let every connection end after its response; idempotent.
