@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 import select
 import socket
 from typing import TYPE_CHECKING, final
@@ -163,8 +164,12 @@ class KernelAcceptor:
                     self._room = trio.Event()
                     await self._room.wait()
                 await trio.lowlevel.wait_readable(waiter.fileno())
-                if waiter.poll(0):
+                if waiter.poll(0) and self._admission.open:
                     await self._accept()
+                    if self._admission.seats < math.inf:
+                        # What was accepted takes its seat in a task that runs in the next round,
+                        # in any order with this one; from here it is in the round after that.
+                        await trio.lowlevel.checkpoint()
 
     def room(self) -> None:
         """A connection has ended."""
@@ -193,7 +198,7 @@ class KernelAcceptor:
     def _take(self, most: int) -> OSError | None:
         if self._sock.fileno() < 0:
             return None
-        fds, exhausted = self._look(most)
+        fds, exhausted = self._look(min(most, self._admission.room))
         self._begin(fds, self._sock.family)
         return exhausted
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,6 +20,7 @@ class Told(RuleBasedStateMachine):
         self.limit = 3
         self.admission = Admission(self.limit)
         self.inside = 0
+        self.seats: float = math.inf
         self.parked = False  # the master's view: refused as full, not heard of room since
         self.closed = False
 
@@ -28,7 +31,7 @@ class Told(RuleBasedStateMachine):
             assert answer is Refusal.DRAINING
         elif not received:
             assert answer is Refusal.NO_FDS
-        elif self.inside == self.limit:
+        elif self.inside == self.limit or not self.seats:
             assert answer is Refusal.FULL
             self.parked = True
         else:
@@ -39,8 +42,17 @@ class Told(RuleBasedStateMachine):
     @rule()
     def end(self) -> None:
         self.inside -= 1
-        says_room = self.admission.ended()
-        assert says_room == (self.parked and not self.closed)
+        self.hear(says_room=self.admission.ended())
+
+    @rule(free=st.integers(0, 4))
+    def seat(self, free: int) -> None:
+        """An app that has seats says how many are free; requests of old connections take them."""
+        self.seats = free
+        self.hear(says_room=self.admission.seated(free))
+
+    def hear(self, *, says_room: bool) -> None:
+        may_come = not self.closed and self.inside < self.limit and self.seats > 0
+        assert says_room == (self.parked and may_come)
         if says_room:
             self.parked = False
 
@@ -52,12 +64,14 @@ class Told(RuleBasedStateMachine):
     @invariant()
     def it_counts_right(self) -> None:
         assert self.admission.active == self.inside <= self.limit
-        assert self.admission.open == (not self.closed and self.inside < self.limit)
+        room = 0 if self.closed else min(self.limit - self.inside, self.seats)
+        assert self.admission.room == room
+        assert self.admission.open == (room > 0)
 
     @invariant()
     def a_parked_worker_will_speak_up(self) -> None:
-        """Parked with nobody inside would be parked for ever."""
-        assert not self.parked or self.inside or self.closed
+        """Parked with nobody inside and a seat free would be parked for ever."""
+        assert not self.parked or self.inside or not self.seats or self.closed
 
 
 TestTold = Told.TestCase
@@ -77,3 +91,14 @@ def test_room_is_said_once_for_many_refusals() -> None:
     for _ in range(5):
         admission.offered(received=True)
     assert [admission.ended(), admission.ended()] == [True, False]
+
+
+def test_a_worker_without_a_free_seat_is_full_and_speaks_up_when_it_has_one() -> None:
+    admission = Admission(10)
+    admission.seated(1)
+    assert admission.offered(received=True) is None
+    assert not admission.seated(0)
+    assert admission.offered(received=True) is Refusal.FULL
+    assert not admission.ended()  # room for a connection, but its request would have to wait
+    assert admission.seated(1)
+    assert admission.offered(received=True) is None
