@@ -18,7 +18,23 @@ if TYPE_CHECKING:
     from balancer.http1.config import Http1Config, Stats
     from balancer.http1.exchange import Handler
 
-__all__ = ["HttpService", "Service"]
+__all__ = ["Host", "HttpService", "Service"]
+
+
+class Host(Protocol):
+    """What a worker does for its service; called from the event loop."""
+
+    def seats(self, free: int) -> None:
+        """So many more requests can begin now: without one, others get the connections.
+
+        A service that never calls this can always begin one more.
+        """
+
+    def leave(self, reason: str) -> None:
+        """Ask the master for a successor, and to be drained when that is ready; idempotent."""
+
+    def give_up(self) -> None:
+        """What runs and can't be stopped is not to be waited for when the process ends."""
 
 
 class Service(Protocol):

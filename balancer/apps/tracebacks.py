@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["describe", "own_frames"]
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["describe", "own_frames", "where"]
 
 PACKAGE = f"{Path(__file__).resolve().parents[1]}/"
 
@@ -18,6 +23,16 @@ def describe(what: str, error: BaseException) -> str:
         sentence += "\n" + "".join(traceback.format_list(frames)).rstrip()
     # a file's name may hold bytes that are no text, and this travels as text
     return sentence.encode("utf-8", "backslashreplace").decode()
+
+
+def where(frame: FrameType) -> str:
+    """What a thread is doing, as the part of its stack that is the app's."""
+    frames = [
+        each
+        for each in traceback.extract_stack(frame)
+        if not each.filename.startswith(PACKAGE) and each.filename != threading.__file__
+    ]
+    return "".join(traceback.format_list(frames)).rstrip()
 
 
 def own_frames(error: BaseException) -> list[traceback.FrameSummary]:

@@ -26,7 +26,6 @@ __all__ = ["SettingsCommand", "given_flags"]
 _KEY = "balancer.flags"
 # flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
 _ELSEWHERE = {
-    "--threads": "a worker is one event loop; for more of them use -w",
 }
 
 

@@ -75,6 +75,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     worker_connections: int = 1000
     config: ConfigSource | None = None  # the file with the workers' hooks
     master_pid: int = 0
+    threads: int = 1
     shared_accept: bool = False  # the listeners it accepts from are every worker's
     max_requests: int = 0
     max_requests_jitter: int = 0
@@ -84,6 +85,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout: float = 10.0
     body_timeout: float = 30.0
     send_timeout: float = 30.0
+    request_timeout: float = 0.0
     limit_request_line: int = 8190
     limit_request_fields: int = 100
     limit_request_head: int = 32768

@@ -205,6 +205,19 @@ class Exchange:
                 await self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         return await self._connection.pull(self._body)
 
+    def read_nowait(self) -> bytes:
+        """What has come of the body together with its head; b"": nothing, or there is none.
+
+        Raises:
+            RequestError: as ``read``.
+        """
+        if self._body is None or not self._connection.buffer:
+            return b""
+        data = self._connection.pull_nowait(self._body)
+        if data:
+            self._expects = False  # it didn't wait for our 100 Continue
+        return data
+
     async def wait_gone(self) -> None:
         """Return when the client has gone, reset or closed; cancel it before the handler returns.
 

@@ -192,6 +192,11 @@ class Settings:
         1000, count(1), WORK, "connections that a worker may hold",
         aliases=("--max-connections", "--limit-concurrency"),
     )  # fmt: skip
+    threads: int = _setting(
+        1, count(1, 4096), WORK,
+        "requests of a WSGI app that a worker runs at once, each in a thread; 1, as in gunicorn, "
+        "suits every app: one that waits for databases and is thread-safe wants more",
+    )  # fmt: skip
     max_requests: int = _setting(
         0, count(off=True), WORK, "replace a worker after so many requests; 0 is never",
         aliases=("--limit-max-requests",),
@@ -247,6 +252,12 @@ class Settings:
     drain_delay: float = _setting(
         0.0, duration(), TIME, "go on accepting for so long after being told to stop"
     )
+    request_timeout: float = _setting(
+        0.0, duration(INSTANT, off=True), TIME,
+        "time for a request, from its head to the end of its response; then the client gets a 504, "
+        "or its connection is cut. A WebSocket has all the time it wants",
+        default_text="off",
+    )  # fmt: skip
     keep_alive: float = _setting(
         75.0, duration(off=True), HTTP, "time that an idle connection stays open",
         aliases=("--timeout-keep-alive",),

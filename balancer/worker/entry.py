@@ -14,8 +14,9 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
 
@@ -96,9 +97,21 @@ def _work(
     except BalancerError as error:
         return _give_up(control, error)
     if app is not None and spawn.slot == 1:  # said once, not by every worker
-        _describe(app)
+        _describe(app, config)
     early.pass_on()
-    return trio.run(worker.run, strict_exception_groups=True)
+    code = trio.run(worker.run, strict_exception_groups=True)
+    if worker.gave_up:
+        _end_at_once(code)
+    return code
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without a look at its threads, which an interpreter's exit would wait for."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # nobody reads it any more, or it was closed
+                stream.flush()
+    os._exit(code)
 
 
 @final
@@ -143,9 +156,16 @@ def _signals(early: _EarlyTerm, hooks: WorkerHooks) -> None:
         faulthandler.enable()
 
 
-def _describe(app: App) -> None:
+def _describe(app: App, config: WorkerConfig) -> None:
     if app.guessed:
         logger.info("app %s looks like %s", app.name, app.interface.value.upper())
+    if app.interface is not Interface.WSGI and config.threads > 1:
+        logger.warning(
+            "--threads %d: has no effect on app %s, which is %s: threads are for WSGI",
+            config.threads,
+            app.name,
+            app.interface.value.upper(),
+        )
     if app.interface is Interface.ASGI and (modules := asyncio_only_modules()):
         logger.warning(
             "app %s imports %s, which need asyncio, and this engine is trio: where requests fail, "

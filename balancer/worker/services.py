@@ -11,7 +11,7 @@ from balancer.apps.asgi.websocket.config import WebSocketConfig
 from balancer.apps.demo import make_handler
 from balancer.apps.service import HttpService
 from balancer.apps.stream import StreamService
-from balancer.errors import AppError
+from balancer.apps.wsgi import WsgiConfig, WsgiService
 from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from balancer.apps.asgi import AsgiApp
-    from balancer.apps.service import Service
+    from balancer.apps.service import Host, Service
     from balancer.apps.stream import StreamHandler
+    from balancer.apps.wsgi import WsgiApp
     from balancer.core.messages import WorkerConfig
     from balancer.http1.config import Stats
     from balancer.http1.exchange import Handler
@@ -43,6 +44,7 @@ def engine_config(config: WorkerConfig) -> Http1Config:
         keep_alive_requests=config.keep_alive_requests or sys.maxsize,  # 0: any number
         body_timeout=config.body_timeout,
         send_timeout=config.send_timeout,
+        request_timeout=config.request_timeout,
     )
 
 
@@ -63,6 +65,7 @@ def make_service(
     app: App | None,
     worker_id: int,
     stats: Stats,
+    host: Host,
     *,
     around: Callable[[Handler], Handler] | None = None,
 ) -> Service:
@@ -70,7 +73,7 @@ def make_service(
 
     ``around`` wraps the handler of what is served over HTTP.
     """
-    service = _make(config, app, worker_id, stats)
+    service = _make(config, app, worker_id, stats, host)
     if around is not None:
         if isinstance(service, HttpService):
             service.wrap(around)
@@ -79,7 +82,9 @@ def make_service(
     return service
 
 
-def _make(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -> Service:
+def _make(
+    config: WorkerConfig, app: App | None, worker_id: int, stats: Stats, host: Host
+) -> Service:
     engine = engine_config(config)
     if app is None:
         return HttpService(make_handler(worker_id), engine, stats)
@@ -96,4 +101,7 @@ def _make(config: WorkerConfig, app: App | None, worker_id: int, stats: Stats) -
         return AsgiService(cast("AsgiApp", app.target), asgi, engine, stats)
     if app.interface is Interface.STREAM:
         return StreamService(app.name, cast("StreamHandler", app.target), stats)
-    raise AppError(f"app {app.name}: {app.interface.value} apps aren't served yet")
+    wsgi = WsgiConfig(
+        app.name, config.threads, config.root_path, TrustedPeers(config.forwarded_allow_ips)
+    )
+    return WsgiService(cast("WsgiApp", app.target), wsgi, engine, stats, host)

@@ -3,9 +3,10 @@
 Two nurseries, one in the other: connections outside, everything that brings connections inside.  To
 drain is to end the inner one and wait for the outer, up to a deadline.
 
-A worker never leaves on its own.  On SIGTERM, or when it has served ``max_requests``, it tells the
-master that it wants to, and goes on until the master, who has recalled what was on its way, says
-``Drain``.  EOF on the channel is the master's death: then it drains by itself.
+A worker never leaves on its own.  On SIGTERM, when it has served ``max_requests``, or when its
+service has had enough, it tells the master that it wants to, and goes on until the master, who has
+recalled what was on its way, says ``Drain``.  EOF on the channel is the master's death: then it
+drains by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from balancer.apps.service import Service
+    from balancer.apps.service import Host, Service
     from balancer.core.messages import WorkerConfig
     from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
@@ -72,7 +73,7 @@ class Worker:
     def __init__(
         self,
         config: WorkerConfig,
-        make_service: Callable[[Stats], Service],
+        make_service: Callable[[Stats, Host], Service],
         pair: HandoffReceiver,
         control: socket.socket,
         slot: SlotWriter,
@@ -87,8 +88,8 @@ class Worker:
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
             self._limit = RequestLimit(slot, config.max_requests + jitter)
-        self._service = make_service(self._limit or slot)
         self._admission = Admission(config.worker_connections)
+        self._service = make_service(self._limit or slot, self)
         self._channel = Channel[WorkerRequest](control, WorkerRequest)
         self._receiver = Receiver(pair, self._admission, slot, families, self._serve)
         # From one listener for all, one at a time: a batch would starve the others.
@@ -97,6 +98,9 @@ class Worker:
             KernelAcceptor(sock, self._admission, slot, self._start, batch=batch)
             for sock in listeners
         ]
+        self._asked_to_leave = False
+        self.gave_up = False
+        """Something of the app still runs, and nothing can stop it."""
         self._starting = trio.CancelScope()
         self._idle = trio.Event()
         self._done = trio.Event()
@@ -143,7 +147,7 @@ class Worker:
             gc.freeze()
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
-                nursery.start_soon(self._beat)
+                self._nursery.start_soon(self._beat)  # also while the app stops
                 if self._limit is not None:
                     nursery.start_soon(self._leave_at, self._limit)
                 nursery.start_soon(self._accept)
@@ -190,7 +194,29 @@ class Worker:
 
     async def _leave_at(self, limit: RequestLimit) -> None:
         await limit.reached.wait()
-        await self._channel.send(Leaving("max-requests", replace_first=True))
+        self.leave("max-requests")
+
+    # -- for the service ----------------------------------------------------------------------
+
+    def seats(self, free: int) -> None:
+        """As in ``Host``."""
+        if self._admission.seated(free):
+            self._receiver.room()
+        if free:
+            for acceptor in self._acceptors:
+                acceptor.room()
+
+    def leave(self, reason: str) -> None:
+        """As in ``Host``."""
+        if not self._asked_to_leave:
+            self._asked_to_leave = True
+            self._nursery.start_soon(self._channel.send, Leaving(reason, replace_first=True))
+
+    def give_up(self) -> None:
+        """As in ``Host``."""
+        self.gave_up = True
+
+    # -- the master's word --------------------------------------------------------------------
 
     async def _obey(self) -> None:
         """Do what the master says, and what must be done when it is gone."""

@@ -143,7 +143,6 @@ def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
     ("args", "words"),
     [
         (["--worker", "3"], ["--worker", "Did you mean", "--workers"]),
-        (["--threads", "3"], ["--threads: no such option; ", "use -w"]),
         (["native:a:b", "native:c:d"], ["unexpected extra argument", "native:c:d"]),
         (["-w"], ["'-w' requires an argument"]),
     ],

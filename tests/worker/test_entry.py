@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -25,7 +26,9 @@ from balancer.core.messages import (
 from balancer.net.channel import Channel
 from balancer.net.handoff import HandoffSender
 from balancer.net.slots import SlotTable
+from balancer.settings import Interface
 from balancer.worker import entry
+from balancer.worker.app import App
 from tests.net.children import exit_code, run_child
 
 if TYPE_CHECKING:
@@ -132,3 +135,15 @@ def test_with_a_quit_behind_it_or_no_master_it_is_the_end_at_once(why: str) -> N
         else:
             worker.control.close()
         assert exit_code(worker.pid) == -signal.SIGTERM
+
+
+def test_threads_for_an_app_that_has_none_are_not_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("balancer").propagate = True
+    app = App("a:b", object(), Interface.STREAM, guessed=False)
+    for threads in (1, 4):
+        entry._describe(app, WorkerConfig(threads=threads))
+    assert caplog.messages == [
+        "--threads 4: has no effect on app a:b, which is STREAM: threads are for WSGI"
+    ]

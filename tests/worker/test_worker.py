@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, final
@@ -27,13 +28,14 @@ from balancer.net.channel import Channel
 from balancer.net.handoff import AnswerKind, HandoffReceiver, HandoffSender
 from balancer.net.listener import open_listeners
 from balancer.net.slots import SlotTable, SlotWriter, Word
-from balancer.settings import TcpBind
+from balancer.settings import Interface, TcpBind
+from balancer.worker.app import App
 from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 from tests.net.children import no_descriptors_left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 DEADLINE = 5.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -85,10 +87,12 @@ class Master:
         self.clients: list[Client] = []
         self.sent = 0
 
-    async def run_worker(self, config: WorkerConfig, listeners: list[socket.socket]) -> None:
+    async def run_worker(
+        self, config: WorkerConfig, listeners: list[socket.socket], app: App | None
+    ) -> None:
         slot = SlotWriter(self.words)
         families = (int(socket.AF_UNIX),)
-        make = partial(make_service, config, None, 7)
+        make = partial(make_service, config, app, 7)
         worker = Worker(config, make, self.receiver, self.far, slot, families, listeners)
         await worker.run()
         self.ended.set()
@@ -142,6 +146,7 @@ async def worker(
     shared_accept: bool = False,
     graceful_timeout: float = 30.0,
     keep_alive_requests: int = 1000,
+    app: App | None = None,
 ) -> AsyncIterator[Master]:
     config = WorkerConfig(
         worker_connections=worker_connections,
@@ -153,7 +158,7 @@ async def worker(
     master = Master()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(master.run_worker, config, listeners or [])
+            nursery.start_soon(master.run_worker, config, listeners or [], app)
             assert await master.hear() == Ready()
             yield master
             nursery.cancel_scope.cancel()
@@ -408,3 +413,82 @@ class TestAcceptingByItself:
                 assert master.words[Word.ACCEPTED] == 1
                 await master.channel.send(Quit())
                 await master.wait_ended()
+
+
+class Gate:
+    """A WSGI app whose requests to /wait end when it is opened."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self.app = App("site:app", self._answer, Interface.WSGI, guessed=False)
+
+    def _answer(
+        self, environ: dict[str, str], start_response: Callable[..., object]
+    ) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            self._open.wait(DEADLINE)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    def open(self) -> None:
+        self._open.set()
+
+
+WAIT = REQUEST.replace(b" / ", b" /wait ")
+
+
+class TestThreads:
+    """A worker whose threads are all busy takes no connections."""
+
+    async def test_from_the_master(self) -> None:
+        gate = Gate()
+        async with worker(app=gate.app) as master:
+            first = await master.connect()
+            await first.send(WAIT)
+            await trio.testing.wait_all_tasks_blocked()
+            master.hand_off()
+            assert await master.answer() == (AnswerKind.FULL, 2)
+            gate.open()
+            assert (await master.answer())[0] == AnswerKind.ROOM
+            third = await master.connect()
+            assert b"200 OK" in await third.ask()
+            assert b"200 OK" in await first.ask(b"")
+
+    async def test_who_is_here_already_waits(self) -> None:
+        gate = Gate()
+        async with worker(app=gate.app) as master:
+            first, second = await master.connect(), await master.connect()
+            await first.send(WAIT)
+            await second.send(REQUEST)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.open()
+            assert b"200 OK" in await second.ask(b"")
+
+    @pytest.mark.parametrize("shared", [True, False])
+    async def test_from_the_kernel(self, shared: bool) -> None:
+        gate = Gate()
+        with listening() as sock, sock.dup() as address:
+            # all of them wait before the worker looks for the first time
+            clients = [await dial(address) for _ in range(5)]
+            for client in clients:
+                await client.send(WAIT)
+            async with worker(listeners=[sock], shared_accept=shared, app=gate.app) as master:
+                master.clients += clients
+                await trio.sleep(0.05)
+                assert master.words[Word.ACCEPTED] == 1
+                gate.open()
+                for client in clients:
+                    assert b"200 OK" in await client.ask(b"")
+
+    async def test_a_drain_waits_for_a_thread_whose_client_has_gone(self) -> None:
+        gate = Gate()
+        async with worker(app=gate.app) as master:
+            client = await master.connect()
+            await client.send(WAIT)
+            await trio.testing.wait_all_tasks_blocked()
+            await master.channel.send(Drain(30.0))
+            await client.aclose()
+            await trio.sleep(0.05)
+            assert not master.ended.is_set()
+            gate.open()
+            await master.wait_ended()
