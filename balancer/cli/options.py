@@ -25,7 +25,13 @@ __all__ = ["SettingsCommand", "given_flags"]
 
 _KEY = "balancer.flags"
 # flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
+_NO_TLS = "TLS isn't terminated here: put it behind something that does"
 _ELSEWHERE = {
+    "--certfile": _NO_TLS,
+    "--keyfile": _NO_TLS,
+    "--ssl-certfile": _NO_TLS,
+    "--ssl-keyfile": _NO_TLS,
+    "--daemon": "run it under systemd, in a container or behind nohup",
 }
 
 

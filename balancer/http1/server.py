@@ -45,7 +45,7 @@ class Http1Server:
 
     @property
     def now(self) -> float:
-        """The reaper's clock, in seconds, for deadlines of what has left HTTP."""
+        """The reaper's clock, in seconds from anywhere: all deadlines are in it."""
         return self._shared.now
 
     def wrap(self, around: Callable[[Handler], Handler]) -> None:
@@ -85,11 +85,6 @@ class Http1Server:
         finally:
             self._connections.discard(connection)
             transport.close()
-
-    @property
-    def now(self) -> float:
-        """The time that ``tick`` keeps, in seconds from anywhere: all deadlines are in it."""
-        return self._shared.now
 
     def tick(self, now: float) -> None:
         """Expire deadlines and render the Date; call it about every 0.25 seconds.

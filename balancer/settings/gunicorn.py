@@ -33,7 +33,7 @@ LACKING = frozenset({
     "print_config", "proxy_allow_ips", "proxy_protocol", "pythonpath", "reload_engine",
     "reload_extra_files", "reuse_port", "secure_scheme_headers", "sendfile", "spew", "ssl_context",
     "ssl_version", "statsd_host", "statsd_prefix", "strip_header_spaces",
-    "suppress_ragged_eofs", "syslog", "syslog_addr", "syslog_facility", "syslog_prefix", "threads",
+    "suppress_ragged_eofs", "syslog", "syslog_addr", "syslog_facility", "syslog_prefix",
     "tmp_upload_dir", "umask", "user", "worker_class", "worker_tmp_dir",
 })  # fmt: skip
 

@@ -143,6 +143,8 @@ def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
     ("args", "words"),
     [
         (["--worker", "3"], ["--worker", "Did you mean", "--workers"]),
+        (["--certfile", "a"], ["--certfile: no such option; ", "TLS"]),
+        (["--daemon"], ["--daemon: no such option; ", "systemd"]),
         (["native:a:b", "native:c:d"], ["unexpected extra argument", "native:c:d"]),
         (["-w"], ["'-w' requires an argument"]),
     ],

@@ -214,7 +214,7 @@ def test_a_request_that_takes_too_long_costs_its_worker_and_nobody_else() -> Non
         assert re.search(r"GET /hang was cancelled after 0.5 s \(--request-timeout\)", log)
         assert log.count("can't be stopped") == 1
         assert re.search(r"bare.py\", line \d+, in hang", log)
-        assert "is leaving: request-timeout" in log
+        assert "is to be replaced: request-timeout" in log
         assert "is killed" not in log
 
 

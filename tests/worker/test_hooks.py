@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 REQUEST = b"GET /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-Name: y\r\nConnection: close\r\n\r\n"
 
 
+class Nobody:
+    """A host that is never asked."""
+
+    def seats(self, free: int) -> None:
+        raise NotImplementedError
+
+    def leave(self, reason: str) -> None:
+        raise NotImplementedError
+
+    def give_up(self) -> None:
+        raise NotImplementedError
+
+
 def worker_hooks(**functions: Any) -> WorkerHooks:  # noqa: ANN401
     return WorkerHooks(WorkerConfig(master_pid=17), Hooks(functions), 3, 2)
 
@@ -45,9 +58,9 @@ def test_only_two_of_them_cost_something_per_request() -> None:
 def test_where_they_are_not_called_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     app = App("stream:x:y", hello, Interface.STREAM, guessed=False)
     around = worker_hooks(pre_request=lambda _w, _r: None).around
-    make_service(WorkerConfig(), app, 1, NullStats())
+    make_service(WorkerConfig(), app, 1, NullStats(), Nobody())
     assert not caplog.records
-    make_service(WorkerConfig(), app, 1, NullStats(), around=around)
+    make_service(WorkerConfig(), app, 1, NullStats(), Nobody(), around=around)
     assert "hooks pre_request and post_request: not called for this app" in caplog.text
 
 
