@@ -1,8 +1,6 @@
 """Where connections come in: from the master's socket pair, or from the kernel.
 
-The master's way is exactly once: the answer leaves before anybody touches the connection, and there
-is no await between receiving and answering, so nothing can come in between.  The kernel's way
-(``--policy shared`` and ``reuseport``) is a plain accept on an inherited listener.
+What is taken, and what is answered, is ``intake``'s; this is how trio waits for it and serves it.
 """
 
 from __future__ import annotations
@@ -10,16 +8,14 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
-import select
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING, final
 
 import trio
 
-from balancer.core.books import Refusal
 from balancer.http1.inline import begin, carry_on
-from balancer.net.handoff import AnswerKind
-from balancer.net.listener import accept_batch
+from balancer.worker.intake import Intake, Listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 
     from balancer.core.admission import Admission
     from balancer.net.handoff import HandoffReceiver
-    from balancer.net.listener import Accepted
     from balancer.net.slots import SlotWriter
 
     Serve = Callable[[socket.SocketType], Coroutine[Any, Any, None]]
@@ -38,12 +33,6 @@ logger = logging.getLogger("balancer")
 
 BATCH = 16
 """Connections taken in one go, before the other tasks get their turn."""
-
-ANSWERS = {
-    Refusal.FULL: AnswerKind.FULL,
-    Refusal.NO_FDS: AnswerKind.NO_FDS,
-    Refusal.DRAINING: AnswerKind.DRAINING,
-}
 
 
 @final
@@ -62,10 +51,7 @@ class Receiver:
         families: tuple[int, ...],
         serve: Serve,
     ) -> None:
-        self._pair = pair
-        self._admission = admission
-        self._slot = slot
-        self._families = families
+        self._intake = Intake(pair, admission, slot, families, socket.SocketType)
         self._serve = serve
         self._nursery: trio.Nursery
         self._clean: contextvars.Context
@@ -78,7 +64,7 @@ class Receiver:
 
     def room(self) -> None:
         """Tell the master that a worker it knows as full has room again."""
-        self._pair.answer(AnswerKind.ROOM)
+        self._intake.room()
 
     def _promote(self) -> None:
         # A task begins with a copy of the context that starts it, and this may be a connection's:
@@ -86,11 +72,12 @@ class Receiver:
         self._clean.run(self._nursery.start_soon, self._lead)
 
     async def _lead(self) -> None:
+        take = self._intake.take
         while True:
-            await trio.lowlevel.wait_readable(self._pair.fileno())
+            await trio.lowlevel.wait_readable(self._intake.fileno())
             for _ in range(BATCH):
                 try:
-                    sock = self._take()
+                    sock = take()
                 except BlockingIOError:
                     break
                 except EOFError:
@@ -108,30 +95,6 @@ class Receiver:
                     self._promote()
                     return
 
-    def _take(self) -> socket.SocketType | None:
-        """Receive one connection and answer for it; None if it was refused.
-
-        Raises:
-            BlockingIOError: there is none now.
-            EOFError: there will be none any more.
-        """
-        handoff = self._pair.receive()
-        if handoff is None:
-            raise EOFError
-        number, lane, fd = handoff
-        refusal = self._admission.offered(received=fd is not None)
-        if refusal is not None:
-            if fd is not None:
-                socket.close(fd)
-            self._pair.answer(ANSWERS[refusal], number)
-            return None
-        assert fd is not None
-        self._slot.opened()
-        self._pair.answer(AnswerKind.ACK, number)
-        # The plain type of the C module: socket.socket() costs three Python calls more.  And all
-        # three given, or the constructor asks the kernel for each of them.
-        return socket.SocketType(self._families[lane], socket.SOCK_STREAM, 0, fd)
-
 
 @final
 class KernelAcceptor:
@@ -146,9 +109,8 @@ class KernelAcceptor:
         *,
         batch: int,
     ) -> None:
-        self._sock = sock
+        self._listening = Listening(sock, admission, slot, socket.SocketType)
         self._admission = admission
-        self._slot = slot
         self._start = start
         self._batch = batch
         self._complained = False
@@ -156,10 +118,8 @@ class KernelAcceptor:
 
     async def run(self) -> None:
         """Accept until the doors are closed (cancel it then: it may be waiting)."""
-        with self._sock, select.epoll() as waiter:
-            # Several workers wait on one listener: the kernel should wake one, not all.
-            waiter.register(self._sock, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            while self._sock.fileno() >= 0:
+        with closing(self._listening), self._listening.waiter() as waiter:
+            while not self._listening.closed:
                 if not self._admission.open:
                     self._room = trio.Event()
                     await self._room.wait()
@@ -176,7 +136,9 @@ class KernelAcceptor:
         self._room.set()
 
     async def _accept(self) -> None:
-        exhausted = self._take(self._batch)
+        socks, exhausted = self._listening.take(self._batch)
+        for sock in socks:
+            self._start(sock)
         if exhausted is not None:
             if not self._complained:
                 logger.warning("can't accept: %s; waiting for descriptors", exhausted.strerror)
@@ -184,29 +146,6 @@ class KernelAcceptor:
         self._complained = exhausted is not None
 
     def take_last(self) -> None:
-        """Accept who waits and close the listener: the server stops.
-
-        The last process to close a listener cuts who waits on it, so nothing comes between the last
-        look and the close.
-        """
-        if self._sock.fileno() >= 0:
-            fds, _ = self._look(self._admission.limit)
-            family = self._sock.family
-            self._sock.close()
-            self._begin(fds, family)
-
-    def _take(self, most: int) -> OSError | None:
-        if self._sock.fileno() < 0:
-            return None
-        fds, exhausted = self._look(min(most, self._admission.room))
-        self._begin(fds, self._sock.family)
-        return exhausted
-
-    def _look(self, most: int) -> Accepted:
-        return accept_batch(self._sock, min(most, self._admission.limit - self._admission.active))
-
-    def _begin(self, fds: list[int], family: int) -> None:
-        for fd in fds:
-            self._admission.active += 1
-            self._slot.opened()
-            self._start(socket.SocketType(family, socket.SOCK_STREAM, 0, fd))
+        """Accept who waits and close the listener: the server stops."""
+        for sock in self._listening.take_last():
+            self._start(sock)

@@ -26,6 +26,7 @@ from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, Wo
 from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.http1.inline import drive
 from balancer.net.channel import Channel
+from balancer.worker.intake import RequestLimit
 from balancer.worker.receiver import KernelAcceptor, Receiver
 
 if TYPE_CHECKING:
@@ -50,23 +51,6 @@ FAREWELL = 1.0
 
 
 @final
-class RequestLimit:
-    """Counts requests into the slot, and says once when there have been enough."""
-
-    def __init__(self, slot: SlotWriter, limit: int) -> None:
-        self._slot = slot
-        self._left = limit
-        self.reached = trio.Event()
-
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """As in ``Stats``."""
-        self._slot.request_done(status, seconds, bytes_in, bytes_out)
-        self._left -= 1
-        if self._left == 0:
-            self.reached.set()
-
-
-@final
 class Worker:
     """One worker's shell; owns every fd that it was born with."""
 
@@ -84,12 +68,13 @@ class Worker:
         self._hooks = hooks
         self._config = config
         self._slot = slot
-        self._limit: RequestLimit | None = None
+        self._enough = trio.Event()  # requests
+        limit: RequestLimit | None = None
         if config.max_requests:
             jitter = random.randint(0, config.max_requests_jitter)
-            self._limit = RequestLimit(slot, config.max_requests + jitter)
+            limit = RequestLimit(slot, config.max_requests + jitter, self._enough.set)
         self._admission = Admission(config.worker_connections)
-        self._service = make_service(self._limit or slot, self)
+        self._service = make_service(limit or slot, self)
         self._channel = Channel[WorkerRequest](control, WorkerRequest)
         self._receiver = Receiver(pair, self._admission, slot, families, self._serve)
         # From one listener for all, one at a time: a batch would starve the others.
@@ -148,8 +133,7 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
                 self._nursery.start_soon(self._beat)  # also while the app stops
-                if self._limit is not None:
-                    nursery.start_soon(self._leave_at, self._limit)
+                nursery.start_soon(self._leave_when_enough)
                 nursery.start_soon(self._accept)
                 await self._channel.send(Ready())
                 # One that came while the worker started has been kept; after Ready, because the
@@ -192,8 +176,8 @@ class Worker:
             async for _ in signals:
                 await self._channel.send(Leaving("SIGTERM"))
 
-    async def _leave_at(self, limit: RequestLimit) -> None:
-        await limit.reached.wait()
+    async def _leave_when_enough(self) -> None:
+        await self._enough.wait()
         self.leave("max-requests")
 
     # -- for the service ----------------------------------------------------------------------
