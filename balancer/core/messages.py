@@ -66,6 +66,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     app: str | None = None
     interface: str = "auto"
+    engine: str = "trio"
     factory: bool = False
     app_dir: str = "."
     lifespan: str = "auto"

@@ -47,6 +47,9 @@ __all__ = ["WorkerEntry", "main"]
 class WorkerEntry(Protocol):
     """The module that ``Configure.entry`` names."""
 
+    def warm(self, config: WorkerConfig) -> None:
+        """Import what every worker needs, before any fork."""
+
     def read_hooks(self, config: WorkerConfig) -> None:
         """Read the workers' hooks, if ``config.config`` is there, to be inherited; BalancerError
         when they can't be."""
@@ -104,6 +107,7 @@ class ForkServer:
     def run(self) -> None:
         """Warm up, then serve until there is nobody to serve and nobody to guard."""
         log.configure(self._configure.config.log_level)
+        self._entry.warm(self._configure.config)
         try:
             self._import()
         except BalancerError as error:

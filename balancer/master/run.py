@@ -25,6 +25,7 @@ from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind
+from balancer.settings.engine import unheard
 
 if TYPE_CHECKING:
     from balancer.hooks import Hooks
@@ -154,6 +155,8 @@ def _greet(settings: Settings, ports: Ports) -> None:
     logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings))
     for address in ports.addresses:
         logger.info("listening on %s", address)
+    if names := unheard(settings):
+        logger.warning("--engine uvicorn has no such limit: %s", ", ".join(names))
     if settings.app is None and not all(map(_private, settings.bind)):
         logger.warning(
             "the demo app is reachable from other machines, and so is /crash, which kills workers"

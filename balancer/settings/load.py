@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from balancer.errors import UsageError
 from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, join_host_port, parse_bind
+from balancer.settings.engine import check_engine
 from balancer.settings.origin import Given, Origin, Rank
 from balancer.settings.source import Config
 from balancer.settings.table import SETTINGS, Settings
@@ -151,6 +152,7 @@ def _check(settings: Settings) -> Settings:
     for index, bind in enumerate(settings.bind):
         if bind in settings.bind[:index] and not (isinstance(bind, TcpBind) and bind.port == 0):
             raise UsageError(f"{settings.where('bind')} {bind}: is given twice")
+    check_engine(settings)
     return _settle_control(settings)
 
 

@@ -159,6 +159,11 @@ class Settings:
         "how the app is called: asgi, wsgi, stream (a trio stream per connection) or native; auto "
         "looks at it",
     )  # fmt: skip
+    engine: str = _setting(
+        "trio", choice("trio", "uvicorn"), APPS,
+        "what serves the app: trio, or uvicorn's protocols on asyncio for ASGI apps that need it "
+        "(pip install balancer[uvicorn])",
+    )  # fmt: skip
     factory: bool = _setting(False, SWITCH, APPS, "APP is called, without arguments, for the app")
     app_dir: str = _setting(".", FOLDER, APPS, "look for the app's module in this folder first")
     lifespan: str = _setting(

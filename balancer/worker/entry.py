@@ -8,6 +8,7 @@ Then it is blocked again, until the loop runs and asks the master for leave (``W
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import logging
 import os
 import select
@@ -33,17 +34,37 @@ from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from balancer.core.messages import Spawn, WorkerConfig
     from balancer.worker.app import App
 
-__all__ = ["main", "preload", "read_hooks"]
+    _BornWith = tuple[
+        HandoffReceiver,
+        socket.socket,
+        SlotWriter,
+        tuple[int, ...],
+        list[socket.socket],
+        WorkerHooks,
+    ]
+
+__all__ = ["main", "preload", "read_hooks", "warm"]
 
 logger = logging.getLogger("balancer")
 
+ASYNCIO_EXTRAS = ("uvloop", "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto")
 QUIT_WITHIN = 0.5
 """Seconds between the master's SIGTERM to a worker that boots and the ``Quit`` that follows."""
+
+
+def warm(config: WorkerConfig) -> None:
+    """Import once what every worker needs for its engine, whatever the app."""
+    if config.engine == "uvicorn":
+        # what is wrong with an import is for the worker to say
+        for name in ("balancer.worker.aio.service", "balancer.worker.aio.worker", *ASYNCIO_EXTRAS):
+            with suppress(ImportError):
+                importlib.import_module(name)
 
 
 def read_hooks(config: WorkerConfig) -> None:
@@ -83,10 +104,7 @@ def _work(
     try:
         hooks.post_fork()
         app = find_app(config)
-        around = hooks.around if hooks.per_request else None
-        worker = Worker(
-            config,
-            partial(make_service, config, app, spawn.worker, around=around),
+        born_with = (
             HandoffReceiver(socket.socket(fileno=pair)),
             control,
             SlotWriter(SlotTable(table).row(spawn.row)),
@@ -94,15 +112,45 @@ def _work(
             [socket.socket(fileno=fd) for fd in listeners],
             hooks,
         )
+        if config.engine == "uvicorn":
+            run_worker = _on_asyncio(config, app, born_with)
+        else:
+            run_worker = _on_trio(config, app, spawn.worker, born_with)
     except BalancerError as error:
         return _give_up(control, error)
     if app is not None and spawn.slot == 1:  # said once, not by every worker
         _describe(app, config)
     early.pass_on()
-    code = trio.run(worker.run, strict_exception_groups=True)
-    if worker.gave_up:
-        _end_at_once(code)
-    return code
+    return run_worker()
+
+
+def _on_trio(
+    config: WorkerConfig, app: App | None, worker_id: int, born_with: _BornWith
+) -> Callable[[], int]:
+    hooks = born_with[-1]
+    around = hooks.around if hooks.per_request else None
+    make = partial(make_service, config, app, worker_id, around=around)
+    worker = Worker(config, make, *born_with)
+
+    def run() -> int:
+        code = trio.run(worker.run, strict_exception_groups=True)
+        if worker.gave_up:
+            _end_at_once(code)
+        return code
+
+    return run
+
+
+def _on_asyncio(config: WorkerConfig, app: App | None, born_with: _BornWith) -> Callable[[], int]:
+    # here, because a worker on trio needs none of it, nor the megabytes that it takes
+    from balancer.worker.aio.loop import run
+    from balancer.worker.aio.service import make_service
+    from balancer.worker.aio.worker import Worker
+
+    assert app is not None  # the settings see to it
+    if born_with[-1].per_request and os.environ["BALANCER_WORKER_ID"] == "1":  # once
+        logger.warning("hooks pre_request and post_request: not called by --engine uvicorn")
+    return partial(run, Worker(config, partial(make_service, config, app), *born_with))
 
 
 def _end_at_once(code: int) -> NoReturn:
@@ -166,6 +214,8 @@ def _describe(app: App, config: WorkerConfig) -> None:
             app.name,
             app.interface.value.upper(),
         )
+    if config.engine != "trio":
+        return
     if app.interface is Interface.ASGI and (modules := asyncio_only_modules()):
         logger.warning(
             "app %s imports %s, which need asyncio, and this engine is trio: where requests fail, "

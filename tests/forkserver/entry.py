@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PRELOADED: list[str] = []
 
 
+def warm(_config: WorkerConfig) -> None:
+    """Nothing is needed."""
+
+
 def preload(config: WorkerConfig) -> None:
     """Fails for an app of that name, as an import would."""
     if config.app == "broken":

@@ -49,6 +49,10 @@ FAILURES = {
 WISHES = {"leaving": Leaving("max-requests", replace_first=True), "term": Leaving("SIGTERM")}
 
 
+def warm(_config: WorkerConfig) -> None:
+    """Nothing is needed."""
+
+
 def preload(config: WorkerConfig) -> None:
     """With ``--preload`` the app is imported here."""
     if config.app == "app":

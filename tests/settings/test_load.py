@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GOOD: dict[str, tuple[str, object]] = {
     "app": ("native:main:app", "native:main:app"),
     "interface": ("wsgi", "wsgi"),
+    "engine": ("trio", "trio"),
     "factory": ("true", True),
     "app_dir": ("src", "src"),
     "lifespan": ("on", "on"),
@@ -92,6 +93,7 @@ SWITCH = [("maybe", "must be true or false")]
 BAD: dict[str, list[tuple[str, str]]] = {
     "app": [("main", "names no attribute: write main:app, or whatever the app is called in it")],
     "interface": [("cgi", "must be one of auto, asgi, wsgi, stream, native")],
+    "engine": [("asyncio", "must be one of trio, uvicorn")],
     "factory": SWITCH,
     "app_dir": PATH,
     "lifespan": [("true", "must be one of auto, on, off")],

@@ -8,13 +8,16 @@ question of when (``Stage``)::
     start-up        lifespan.startup.complete, or .failed; raising is failing where ``on`` is set
     running         it should not end; if it does, that is logged and the requests go on
     shutdown        lifespan.shutdown.complete, or .failed, or ending: all are the end
+
+Nothing here waits on a clock or on I/O, only one half for the other: by trio's events, or by
+asyncio's, which have the same methods.
 """
 
 from __future__ import annotations
 
 import logging
 from enum import Enum
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 
@@ -23,6 +26,8 @@ from balancer.apps.tracebacks import describe
 from balancer.errors import AppError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from balancer.apps.asgi.types import AsgiApp, AsgiConfig, Message, Scope
 
 __all__ = ["Lifespan"]
@@ -42,22 +47,45 @@ class Stage(Enum):
     OVER = "it has stopped, failed, or has no lifespan"
 
 
+class Event(Protocol):
+    """What ``trio.Event`` and ``asyncio.Event`` have in common."""
+
+    def set(self) -> None: ...
+
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> object: ...
+
+
+class Starter(Protocol):
+    """Runs a task that belongs to somebody: ``trio.Nursery``, or its like on asyncio."""
+
+    def start_soon(self, task: Callable[[], Coroutine[Any, Any, Any]], /) -> object: ...
+
+
 @final
 class Lifespan:
-    """An app's start-up and shutdown; ``state`` is what it leaves for its requests."""
+    """An app's start-up and shutdown; ``state`` is what it leaves for its requests.
 
-    def __init__(self, app: AsgiApp, config: AsgiConfig) -> None:
+    ``event`` makes the events of the loop that it runs on.
+    """
+
+    def __init__(
+        self, app: AsgiApp, config: AsgiConfig, event: Callable[[], Event] = trio.Event
+    ) -> None:
         self.state: dict[str, Any] = {}
         self._app = app
         self._name = config.name
         self._needed = config.lifespan == "on"
         self._stage = Stage.OVER if config.lifespan == "off" else Stage.SILENT
         self._failure: str | None = None
-        self._settled = trio.Event()  # started, failed or without a lifespan
-        self._shutdown = trio.Event()
-        self._stopped = trio.Event()
+        self._on_trio = event is trio.Event
+        self._settled = event()  # started, failed or without a lifespan
+        self._shutdown = event()
+        self._stopped = event()
+        self._never = event()
 
-    async def start(self, nursery: trio.Nursery) -> None:
+    async def start(self, nursery: Starter) -> None:
         """Start the app, in the nursery; return when it has.
 
         Raises:
@@ -92,7 +120,7 @@ class Lifespan:
             return {"type": "lifespan.startup"}
         await self._shutdown.wait()
         if self._stopped.is_set():
-            await trio.sleep_forever()
+            await self._never.wait()
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: Message) -> None:
@@ -119,9 +147,7 @@ class Lifespan:
 
     def _ended(self, error: Exception | None) -> None:
         stage = self._stage
-        if error is not None and stage in {Stage.SILENT, Stage.STARTING} and needs_asyncio(error):
-            self._fail(f"app {self._name}: start-up failed: {use_uvicorn(error)}")
-        elif stage in {Stage.SILENT, Stage.STARTING}:
+        if stage in {Stage.SILENT, Stage.STARTING}:
             self._never_started(error)
         elif stage is Stage.RUNNING:
             if error is None:
@@ -134,7 +160,9 @@ class Lifespan:
 
     def _never_started(self, error: Exception | None) -> None:
         what = f"app {self._name}: start-up failed"
-        if self._needed:
+        if error is not None and self._on_trio and needs_asyncio(error):
+            self._fail(f"{what}: {use_uvicorn(error)}")
+        elif self._needed:
             if error is None:
                 self._fail(f"{what}: it returned without lifespan.startup.complete (--lifespan on)")
             else:

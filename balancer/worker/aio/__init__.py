@@ -1,0 +1,7 @@
+"""The worker on an asyncio loop: the counterpart of ``worker.worker`` for ``--engine uvicorn``.
+
+loop      which loop, and a worker's whole life on it
+worker    serves what it receives, beats its heart, obeys the master
+receiver  where connections come in
+channel   the master's words
+"""

@@ -1,0 +1,39 @@
+"""From settings and an app to what a worker on asyncio runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, cast
+
+from balancer.apps.asgi import AsgiConfig
+from balancer.apps.uvicorn import UvicornConfig, UvicornService
+from balancer.errors import AppError
+from balancer.settings import Interface, TrustedPeers
+
+if TYPE_CHECKING:
+    from balancer.apps.asgi import AsgiApp
+    from balancer.core.messages import WorkerConfig
+    from balancer.http1.config import Stats
+    from balancer.worker.app import App
+
+__all__ = ["make_service"]
+
+
+def make_service(config: WorkerConfig, app: App, stats: Stats) -> UvicornService:
+    """The service of an ASGI app; AppError when it is another one, RunError without uvicorn."""
+    if app.interface is not Interface.ASGI:
+        raise AppError(
+            f"app {app.name}: --engine uvicorn serves ASGI apps, and this one is "
+            f"{app.interface.value}; leave --engine out"
+        )
+    asgi = AsgiConfig(
+        app.name, config.lifespan, config.root_path, TrustedPeers(config.forwarded_allow_ips)
+    )
+    limits = UvicornConfig(
+        keep_alive=config.keep_alive,
+        keep_alive_requests=config.keep_alive_requests or sys.maxsize,  # 0: any number
+        header_timeout=config.header_timeout,
+        max_head=config.limit_request_head,
+        debug=config.log_level == "debug",
+    )
+    return UvicornService(cast("AsgiApp", app.target), asgi, limits, stats)
