@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 import socket
 import sys
 import warnings
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -23,7 +22,7 @@ from tests.net.children import exit_code, run_child
 from tests.worker.test_worker import DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 __all__ = ["APPS", "KINDS", "Client", "Master", "booting", "worker"]
 
@@ -144,16 +143,6 @@ class Master:
         client = self.hand_off()
         assert await self.answer() == (AnswerKind.ACK, self.sent)
         return client
-
-    @contextmanager
-    def no_descriptors_left(self) -> Iterator[None]:
-        """The worker can open nothing."""
-        used = set(map(int, os.listdir(f"/proc/{self.pid}/fd")))
-        free = min(set(range(len(used) + 1)) - used)
-        before = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (free, before[1]))
-        yield
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, before)
 
     async def tell(self) -> bytes:
         """What the app says on its line to the test."""

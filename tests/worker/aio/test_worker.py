@@ -18,6 +18,7 @@ from balancer.core.liveness import TICK
 from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready
 from balancer.net.handoff import AnswerKind
 from balancer.net.slots import Word
+from tests.faults.lab import limited_fds
 from tests.worker.aio.apps import SLOW
 from tests.worker.aio.master import APPS, KINDS, Client, Master, booting, worker
 from tests.worker.test_worker import (
@@ -121,7 +122,7 @@ class TestConnections:
 
     async def test_one_that_arrives_without_its_descriptor_is_refused(self, fastest: str) -> None:
         async with worker(fastest) as master:
-            with master.no_descriptors_left():
+            with limited_fds(master.pid, 0):
                 client = master.hand_off()
                 assert await master.answer() == (AnswerKind.NO_FDS, 1)
             await client.aclose()
@@ -434,7 +435,7 @@ class TestAcceptingByItself:
     async def test_without_descriptors_it_waits_for_some(self, kind: str) -> None:
         with listening() as sock, sock.dup() as address:
             async with worker(kind, [sock]) as master:
-                with master.no_descriptors_left():
+                with limited_fds(master.pid, 0):
                     master.clients.append(dial(address))
                     await trio.sleep(0.2)
                     assert master.words[Word.ACCEPTED] == 0
