@@ -44,7 +44,9 @@ class Client:
         await self.send(request)
         answer = b""
         while b"\r\n\r\n" not in answer:
-            answer += await self.receive()
+            piece = await self.receive()
+            assert piece, f"the end after {answer!r}"
+            answer += piece
         head, _, body = answer.partition(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         missing = int(length[1]) - len(body) if length else 0
@@ -99,7 +101,9 @@ class Master:
             self.sender.close()
             os.environ[LINE] = str(theirs.fileno())
             _forget(missing)
-            warnings.simplefilter("error")
+            warnings.resetwarnings()
+            # what old uvicorns say of old websockets is theirs
+            warnings.filterwarnings("error", module=r"balancer\.|tests\.")
             # as in the fork server
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
