@@ -44,12 +44,10 @@ class WebSocketConnection(Protocol):
 
 
 class HttpConnection(asyncio.Protocol):
-    """The mixin for uvicorn's HTTP protocol: when does the next head begin, and is it the last?
+    """The mixin for uvicorn's HTTP protocol: when did a head begin, and is its request the last?
 
-    Attributes:
-        head_since: When the head that is expected, or has begun, has to be counted from; None
-            while a request is in progress, and between requests.
-        head_begun: Whether bytes of a head have come that are no whole head yet.
+    ``head_since`` is what the time of a head is counted from: of the first one from the beginning
+    of the connection.  It is None during a request, and until the next one begins.
     """
 
     keeper: Keeper
@@ -65,16 +63,15 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**kwargs)
+        self._feed = super().data_received  # bound once: it runs for every request
+        self._left = self.max_requests
         self.head_since: float | None = None
-        self.head_begun = False
         self._head_bytes = 0
-        self._requests = 0
 
     @property
     def idle(self) -> bool:
         """Whether no request is in progress or on its way, as far as has been read."""
-        cycle = self.cycle
-        return not self.head_begun and (cycle is None or cycle.response_complete)
+        return not (self._head_bytes or self.answering)
 
     @property
     def answering(self) -> bool:
@@ -88,13 +85,14 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
-        super().data_received(data)
+        self._feed(data)
         cycle = self.cycle
         if cycle is not before:
-            self.head_since = None
-            self.head_begun = False
-            self._requests += 1
-            if self._requests >= self.max_requests:
+            if self.head_since is not None:
+                self.head_since = None
+                self._head_bytes = 0
+            self._left -= 1
+            if self._left <= 0:
                 # the app has not run yet, so the response can still say so
                 cycle.default_headers = [*cycle.default_headers, CLOSE]
         elif before is None or (before.response_complete and not before.more_body):
@@ -108,11 +106,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _head_part(self, size: int) -> None:
         """Bytes have come between two requests, and no request of them."""
-        if not self.head_begun:
-            self.head_begun = True
-            self._head_bytes = 0
-            if self.head_since is None:
-                self.head_since = self.loop.time()
+        if self.head_since is None:
+            self.head_since = self.loop.time()
         self._head_bytes += size
         if self._head_bytes <= self.max_head or self.transport.is_closing():
             return

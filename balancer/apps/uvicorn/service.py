@@ -73,9 +73,6 @@ class Host(Starter, Protocol):
     def connection_ended(self) -> None:
         """A connection has ended."""
 
-    def call_ended(self) -> None:
-        """A call of the app has returned, which may have outlived its connection."""
-
 
 @final
 class UvicornService:
@@ -87,7 +84,7 @@ class UvicornService:
 
     def __init__(self, app: AsgiApp, asgi: AsgiConfig, config: UvicornConfig, stats: Stats) -> None:
         self._config = config
-        self._front = Front(app, asgi.trusted, stats, self._call_ended)
+        self._front = Front(app, asgi.trusted, stats)
         self._uvicorn = _configure(self._front, asgi.root_path, config)
         self._lifespan = Lifespan(app, asgi, asyncio.Event)
         self._http = ServerState()
@@ -125,9 +122,9 @@ class UvicornService:
         await self._lifespan.start(host)
 
     @property
-    def busy(self) -> bool:
-        """Whether the app has something to do still, with or without a connection."""
-        return self._front.running > 0
+    def calls(self) -> set[asyncio.Task[None]]:
+        """The calls of the app that have not returned; one may have outlived its connection."""
+        return self._http.tasks
 
     def serve(self, sock: socket.socket) -> None:
         """Serve a connection to its end; owns the socket."""
@@ -222,9 +219,6 @@ class UvicornService:
             # the master may still hold a copy: a close alone would send no FIN
             self._open.pop(transport).shutdown(socket.SHUT_WR)
         self._host.connection_ended()
-
-    def _call_ended(self) -> None:
-        self._host.call_ended()
 
     def _close_websockets(self, *, established: bool) -> None:
         for each in cast("list[WebSocketConnection]", list(self._websockets.connections)):

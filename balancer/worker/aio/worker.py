@@ -118,16 +118,12 @@ class Worker:
             self._receiver.room()
         for acceptor in self._acceptors:
             acceptor.room()
-        self.call_ended()
-
-    def call_ended(self) -> None:
-        """As in ``Host``."""
-        if not self._busy:
+        if not self._admission.active:
             self._idle.set()
 
     @property
     def _busy(self) -> bool:
-        return self._admission.active > 0 or self._service.busy
+        return self._admission.active > 0 or bool(self._service.calls)
 
     # -- the stages ---------------------------------------------------------------------------
 
@@ -219,8 +215,11 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._busy:
-                    self._idle.clear()
-                    await self._idle.wait()
+                    if self._admission.active:
+                        self._idle.clear()
+                        await self._idle.wait()
+                    else:
+                        await asyncio.wait(list(self._service.calls))
 
     async def _leave(self, seconds: float, *, closing: bool) -> None:
         self._deadline = min(self._deadline, self._loop.time() + seconds)
