@@ -1,16 +1,17 @@
-"""The app as uvicorn calls it: with its client's true address, and with every request counted.
+"""What stands between uvicorn and the app: who the client is, and how many requests there were.
 
 This runs for each request, and uvicorn's own share of one is some 25 us, so it is written to cost
-little: closures and not objects, and no coroutine between the app and ``send``: what a message
-means for the count is noted before it is passed on.  Bytes are those of bodies; what HTTP puts
-around them is uvicorn's, which tells nobody.
+little: closures and not objects, no coroutine between the app and ``send`` (what a message means
+for the count is noted before it is passed on), and uvicorn's own note of a client that has gone.
+Bytes are those of bodies as announced and as sent; what HTTP puts around them is uvicorn's, which
+tells nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from balancer.core.forwarded import FIELDS, read_forwarded
 
@@ -21,11 +22,20 @@ if TYPE_CHECKING:
     from balancer.http1.config import Stats
     from balancer.settings import TrustedPeers
 
-__all__ = ["Front"]
+__all__ = ["CLOSE", "Front"]
 
 WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 HANDSHAKE = {"websocket.accept": 101, "websocket.close": 403}
 FAILED = 500
+LENGTH = b"content-length"
+CLOSE = (b"connection", b"close")
+
+
+class HttpConnection(Protocol):
+    """What is needed of a connection: its request in progress, and how many more it may bring."""
+
+    cycle: Any  # uvicorn's RequestResponseCycle
+    left: int
 
 
 @final
@@ -33,7 +43,8 @@ class Front:
     """An ASGI app with its counters.
 
     Attributes:
-        cutting: The calls are being cancelled by the server, which is not the app's failure.
+        cutting: The calls are being cancelled by the server, which is not the app's failure:
+            uvicorn would log it as that, and has nobody to answer any more.
     """
 
     def __init__(self, app: AsgiApp, trusted: TrustedPeers, stats: Stats) -> None:
@@ -42,51 +53,55 @@ class Front:
         self._trusted = trusted
         self._done = stats.request_done
 
+    def of(self, connection: HttpConnection) -> AsgiApp:
+        """What answers the requests of one connection."""
+        app, done = self._app, self._done
+
+        async def request(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = dict(scope["headers"])
+            if not FIELDS.isdisjoint(headers):
+                self._introduce(scope)
+            cycle = connection.cycle
+            connection.left -= 1
+            if connection.left <= 0:
+                cycle.default_headers = [*cycle.default_headers, CLOSE]
+            began = perf_counter()
+            status = bytes_out = 0
+            counted = False
+
+            def send_counted(message: Message) -> Awaitable[None]:
+                nonlocal status, bytes_out, counted
+                if message["type"] == "http.response.body":
+                    bytes_out += len(message.get("body", b""))
+                    if not (counted or message.get("more_body", False)):
+                        counted = True
+                        size = int(headers[LENGTH]) if LENGTH in headers else 0
+                        done(status, perf_counter() - began, size, bytes_out)
+                else:
+                    status = message.get("status", 0)
+                return send(message)
+
+            try:
+                await app(scope, receive, send_counted)
+            except asyncio.CancelledError:
+                if not self.cutting:
+                    raise
+            finally:
+                if not counted:
+                    # it raised or just returned: uvicorn says 500, if there is anybody to hear it
+                    status = status or (0 if cycle.disconnected else FAILED)
+                    size = int(headers[LENGTH]) if LENGTH in headers else 0
+                    done(status, perf_counter() - began, size, bytes_out)
+
+        return request
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or one WebSocket."""
+        """One WebSocket.
+
+        It is counted when its handshake is answered: how long it lives says nothing of the server.
+        """
         if not FIELDS.isdisjoint(dict(scope["headers"])):
             self._introduce(scope)
-        if scope["type"] != "http":
-            await self._websocket(scope, receive, send)
-            return
-        began = perf_counter()
-        status = bytes_in = bytes_out = 0
-        counted = gone = False
-
-        async def receive_counted() -> Message:
-            nonlocal bytes_in, gone
-            message = await receive()
-            if message["type"] == "http.request":
-                bytes_in += len(message["body"])
-            else:
-                gone = True
-            return message
-
-        def send_counted(message: Message) -> Awaitable[None]:
-            nonlocal status, bytes_out, counted
-            if message["type"] == "http.response.body":
-                bytes_out += len(message.get("body", b""))
-                if not (counted or message.get("more_body", False)):
-                    counted = True
-                    self._done(status, perf_counter() - began, bytes_in, bytes_out)
-            else:
-                status = message.get("status", 0)
-            return send(message)
-
-        try:
-            await self._app(scope, receive_counted, send_counted)
-        except asyncio.CancelledError:
-            if not self.cutting:
-                raise
-            # uvicorn would log it as the app's, and has nobody to answer any more
-        finally:
-            if not counted:
-                # it raised or just returned: uvicorn says 500, if there is anybody to hear it
-                status = status or (0 if gone or self.cutting else FAILED)
-                self._done(status, perf_counter() - began, bytes_in, bytes_out)
-
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Counted when its handshake is answered: how long it lives says nothing of the server."""
         began = perf_counter()
         counted = False
 

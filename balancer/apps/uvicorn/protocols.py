@@ -5,8 +5,10 @@ WebSocket class; asyncio tells the last one, and only that, that the connection 
 classes get a mixin that passes this on.  Beyond asyncio's protocol methods, this is what is used of
 uvicorn, the same from 0.30 to 0.54 and for h11 and httptools:
 
-* ``cycle``, the request in progress or the last one, with ``response_complete``, ``more_body``,
-  ``default_headers`` and ``keep_alive``;
+* ``app``, which is called for every request; ``scope``, of the head that is being read or was
+  last; h11's connection, ``conn``, and httptools' ``url`` and ``headers`` so far;
+* ``cycle``, the request in progress or the last one, with ``scope``, ``default_headers``,
+  ``response_complete`` and ``disconnected``;
 * ``shutdown()``: close if idle, else after the response (HTTP); close with 1012 (WebSocket);
 * ``send_400_response(msg)``.
 """
@@ -16,13 +18,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import h11
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["CLOSE", "HttpConnection", "Keeper", "WebSocketConnection", "http_class", "ws_class"]
+    from balancer.apps.uvicorn.front import Front
 
-CLOSE = (b"connection", b"close")
+__all__ = ["HttpConnection", "Keeper", "WebSocketConnection", "http_class", "ws_class"]
 
 
 class Keeper(Protocol):
@@ -44,75 +48,69 @@ class WebSocketConnection(Protocol):
 
 
 class HttpConnection(asyncio.Protocol):
-    """The mixin for uvicorn's HTTP protocol: when did a head begin, and is its request the last?
+    """The mixin for uvicorn's HTTP protocol: its app is the front, and heads are waited for.
 
-    ``head_since`` is what the time of a head is counted from: of the first one from the beginning
-    of the connection.  It is None during a request, and until the next one begins.
+    Nothing is done for bytes that come, which they do for every request: whether a head has begun
+    is looked up when somebody asks.
     """
 
     keeper: Keeper
     sock: socket.socket
-    max_head: int
+    front: Front
     max_requests: int
     # uvicorn's
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     cycle: Any
+    scope: Any
+    headers: list[tuple[bytes, bytes]] | None
     shutdown: Callable[[], None]
     send_400_response: Callable[[str], None]
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(**kwargs)
-        self._feed = super().data_received  # bound once: it runs for every request
-        self._left = self.max_requests
-        self.head_since: float | None = None
-        self._head_bytes = 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether no request is in progress or on its way, as far as has been read."""
-        return not (self._head_bytes or self.answering)
+        self.left = self.max_requests
+        self.app = self.front.of(self)
+        self._head_since: float | None = None
 
     @property
     def answering(self) -> bool:
         """Whether the app has a request that it hasn't answered in full."""
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def head_begun(self) -> bool:
+        """Whether a part of a head has come."""
+        cycle = self.cycle
+        if self.scope is not (None if cycle is None else cycle.scope):  # httptools has begun one
+            return True
+        conn: h11.Connection | None = getattr(self, "conn", None)
+        return conn is not None and conn.their_state is h11.IDLE and bool(conn.trailing_data[0])
+
+    @property
+    def head_size(self) -> int:
+        """Bytes of the fields that have come of the head so far; h11 has a limit of its own."""
+        return len(getattr(self, "url", b"")) + sum(len(a) + len(b) for a, b in self.headers or ())
+
+    def head_age(self, now: float) -> float:
+        """Seconds since a head was first seen to be waited for; 0.0: none is."""
+        if self.answering or not (self.cycle is None or self.head_begun):
+            self._head_since = None
+            return 0.0
+        if self._head_since is None:
+            self._head_since = now
+        return now - self._head_since
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.keeper.made(transport, self.sock)
-        self.head_since = self.loop.time()
+        self._head_since = self.loop.time()
         super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        before = self.cycle
-        self._feed(data)
-        cycle = self.cycle
-        if cycle is not before:
-            if self.head_since is not None:
-                self.head_since = None
-                self._head_bytes = 0
-            self._left -= 1
-            if self._left <= 0:
-                # the app has not run yet, so the response can still say so
-                cycle.default_headers = [*cycle.default_headers, CLOSE]
-        elif before is None or (before.response_complete and not before.more_body):
-            self._head_part(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         try:
             super().connection_lost(exc)
         finally:
             self.keeper.lost(self.transport)
-
-    def _head_part(self, size: int) -> None:
-        """Bytes have come between two requests, and no request of them."""
-        if self.head_since is None:
-            self.head_since = self.loop.time()
-        self._head_bytes += size
-        if self._head_bytes <= self.max_head or self.transport.is_closing():
-            return
-        if self.transport.get_protocol() is self:  # else it was a handshake: a WebSocket's by now
-            self.send_400_response("The request's head is too large.")
 
 
 class _WebSocketMixin(asyncio.Protocol):
@@ -127,10 +125,10 @@ class _WebSocketMixin(asyncio.Protocol):
 
 
 def http_class(
-    base: type[asyncio.Protocol], keeper: Keeper, *, max_head: int, max_requests: int
+    base: type[asyncio.Protocol], keeper: Keeper, front: Front, *, max_requests: int
 ) -> type[HttpConnection]:
     """uvicorn's HTTP class with the mixin."""
-    own = {"keeper": keeper, "max_head": max_head, "max_requests": max_requests}
+    own = {"keeper": keeper, "front": front, "max_requests": max_requests}
     return cast("type[HttpConnection]", type("HttpConnection", (HttpConnection, base), own))
 
 

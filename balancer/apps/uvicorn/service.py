@@ -32,9 +32,8 @@ from uvicorn.server import ServerState
 
 from balancer.apps.asgi.lifespan import Lifespan, Starter
 from balancer.apps.tracebacks import describe
-from balancer.apps.uvicorn.front import Front
+from balancer.apps.uvicorn.front import CLOSE, Front
 from balancer.apps.uvicorn.protocols import (
-    CLOSE,
     HttpConnection,
     WebSocketConnection,
     http_class,
@@ -95,7 +94,7 @@ class UvicornService:
         self._http_class = http_class(
             self._uvicorn.http_protocol_class,
             self,
-            max_head=config.max_head,
+            self._front,
             max_requests=config.keep_alive_requests,
         )
         if (base := self._uvicorn.ws_protocol_class) is not None:
@@ -138,14 +137,17 @@ class UvicornService:
         now = self._loop.time()
         connections = cast("list[HttpConnection]", list(self._http.connections))
         for each in connections:
-            since = each.head_since
-            if since is not None and now - since > self._config.header_timeout:
+            if each.transport.is_closing():
+                continue
+            if each.head_age(now) > self._config.header_timeout:
                 each.transport.close()
+            elif each.head_begun and each.head_size > self._config.max_head:
+                each.send_400_response("The request's head is too large.")
         if self._draining_since is None:
             return
         if now - self._draining_since >= self._config.drain_idle:
             for each in connections:
-                if each.idle and not _has_unread(each.sock):
+                if not (each.answering or each.head_begun or _has_unread(each.sock)):
                     each.shutdown()
         if self._closing:
             self._close_websockets(established=True)
@@ -201,7 +203,7 @@ class UvicornService:
             await self._loop.connect_accepted_socket(lambda: protocol, sock)
         except OSError as error:
             logger.warning("a connection was lost before it was served: %s", error)
-            if protocol.head_since is None:  # it was never told of it, and won't be of its end
+            if sock not in self._open.values():  # never made, so never to be lost
                 sock.close()
                 self._host.connection_ended()
 

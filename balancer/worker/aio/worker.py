@@ -8,6 +8,7 @@ the app may outlive its connection, so that the worker is idle when both have en
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import random
@@ -139,6 +140,9 @@ class Worker:
         return ExitCode.OK
 
     async def _serve_all(self) -> None:
+        # What the app has built by now stays: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
         self._receiver.start()
         self._beat()
         for acceptor in self._acceptors:
