@@ -84,7 +84,7 @@ class UvicornService:
     def __init__(self, app: AsgiApp, asgi: AsgiConfig, config: UvicornConfig, stats: Stats) -> None:
         self._config = config
         self._front = Front(app, asgi.trusted, stats)
-        self._uvicorn = _configure(self._front, asgi.root_path, config)
+        self._uvicorn = _configure(self._front, asgi, config)
         self._lifespan = Lifespan(app, asgi, asyncio.Event)
         self._http = ServerState()
         # One of their own, or the handshake's 101 would say "close" in a drain; and so that the
@@ -242,7 +242,7 @@ class UvicornService:
             self._websockets.default_headers[0:1] = [date]
 
 
-def _configure(app: Front, root_path: str, config: UvicornConfig) -> Config:
+def _configure(app: Front, asgi: AsgiConfig, config: UvicornConfig) -> Config:
     _listen_to_uvicorn(debug=config.debug)
     uvicorn = Config(
         cast("Any", app),
@@ -252,7 +252,12 @@ def _configure(app: Front, root_path: str, config: UvicornConfig) -> Config:
         access_log=False,
         proxy_headers=False,  # Front's
         server_header=False,
-        root_path=root_path,
+        root_path=asgi.root_path,
+        ws_max_size=asgi.websocket.max_size,
+        ws_max_queue=asgi.websocket.max_queue,
+        ws_ping_interval=asgi.websocket.ping_interval or None,  # 0: never
+        ws_ping_timeout=asgi.websocket.ping_timeout or None,
+        ws_per_message_deflate=asgi.websocket.per_message_deflate,
         timeout_keep_alive=cast("int", config.keep_alive),  # a delay for call_later
         h11_max_incomplete_event_size=config.max_head,
         # what it would look up in the environment

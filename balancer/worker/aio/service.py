@@ -9,6 +9,7 @@ from balancer.apps.asgi import AsgiConfig
 from balancer.apps.uvicorn import UvicornConfig, UvicornService
 from balancer.errors import AppError
 from balancer.settings import Interface, TrustedPeers
+from balancer.worker.services import websocket_config
 
 if TYPE_CHECKING:
     from balancer.apps.asgi import AsgiApp
@@ -27,7 +28,11 @@ def make_service(config: WorkerConfig, app: App, stats: Stats) -> UvicornService
             f"{app.interface.value}; leave --engine out"
         )
     asgi = AsgiConfig(
-        app.name, config.lifespan, config.root_path, TrustedPeers(config.forwarded_allow_ips)
+        app.name,
+        config.lifespan,
+        config.root_path,
+        TrustedPeers(config.forwarded_allow_ips),
+        websocket_config(config),
     )
     limits = UvicornConfig(
         keep_alive=config.keep_alive,

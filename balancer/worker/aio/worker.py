@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
 from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready
-from balancer.errors import AppError, ExitCode
+from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.worker.aio.channel import Channel
 from balancer.worker.aio.receiver import KernelAcceptor, Receiver
 from balancer.worker.intake import RequestLimit
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
+    from balancer.worker.hooks import WorkerHooks
 
 __all__ = ["Worker"]
 
@@ -58,7 +59,9 @@ class Worker:
         slot: SlotWriter,
         families: tuple[int, ...],
         listeners: list[socket.socket],
+        hooks: WorkerHooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._config = config
         self._slot = slot
         limit: RequestLimit | None = None
@@ -131,8 +134,10 @@ class Worker:
     async def _start_app(self) -> ExitCode:
         try:
             await self._starting
-        except AppError as error:
-            self._channel.send(BootFailed(str(error), app=True))
+            if self._hooks is not None:
+                self._hooks.post_worker_init()
+        except BalancerError as error:
+            self._channel.send(BootFailed(str(error), app=isinstance(error, AppError)))
             return error.exit_code
         except asyncio.CancelledError:
             if not self._unwanted:  # by the master
