@@ -84,10 +84,10 @@ failing = Starlette(lifespan=_no_database)
 
 def django() -> object:
     """A Django project in one function, for asyncio as Django's ASGI handler is."""
-    from django.conf import settings  # type: ignore[import-untyped]
-    from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
-    from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
-    from django.urls import path  # type: ignore[import-untyped]
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path
 
     async def view(_request: HttpRequest, seconds: str) -> HttpResponse:
         await asyncio.sleep(float(seconds))
