@@ -53,7 +53,7 @@ def _refused(
         (("--recall", "soon"), r"--recall.*soon"),
         (("-p", "8000"), r"-p.*8000.*did you mean -b :8000"),
         (("--workerz", "3"), r"--workerz"),
-        (("django:app",), r"django:app"),
+        (("ftp:django:app",), r"APP ftp:django:app: ftp: is no interface"),
     ],
 )
 def test_a_bad_flag_is_a_usage_error(args: tuple[str, ...], says: str) -> None:
