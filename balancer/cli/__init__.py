@@ -27,6 +27,7 @@ _SOURCES = {
     "reload": "balancer.cli.commands",
     "scale": "balancer.cli.commands",
     "drain": "balancer.cli.commands",
+    "reopen": "balancer.cli.commands",
     "stop": "balancer.cli.commands",
 }
 

@@ -20,6 +20,7 @@ from balancer.core.control import (
     Drain,
     GetStatus,
     Reload,
+    Reopen,
     Scale,
     Stop,
     is_degraded,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from balancer.core.control import Request
 
-__all__ = ["drain", "reload", "scale", "status", "stop"]
+__all__ = ["drain", "reload", "reopen", "scale", "status", "stop"]
 
 
 def _server_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -123,6 +124,15 @@ def drain(number: str, **server: Any) -> int:  # noqa: ANN401 - the options of _
     worker_id = _count("drain", number)
     _ask(Drain(worker_id=worker_id), **server)
     click.echo(f"draining worker {worker_id}")
+    return ExitCode.OK
+
+
+@click.command()
+@_server_options
+def reopen(**server: Any) -> int:  # noqa: ANN401 - the options of _server_options
+    """Open the access log anew, after it was renamed (the same as USR1 to the master)."""
+    _ask(Reopen(), **server)
+    click.echo("reopening")
     return ExitCode.OK
 
 

@@ -6,25 +6,18 @@ so all that can wait is done here, for many records in one go.  And here too the
 per atom: as ``collections.namedtuple`` does, a format becomes the source of one, with one f-string
 per line and in it an expression of the tables below per atom.  Of what a user wrote only literal
 text gets into that source, by ``repr``.
-
-Nothing that a client sends can end a line or close a quote: quotes, backslashes, control characters
-and all that is not ASCII are escaped as Apache does (2.0.46 and later: ``ap_escape_logitem``).  Two
-atoms that stand without quotes in common formats, ``u`` and ``U``, can't have blanks either.  It is
-hardly ever needed, so it is done for a whole batch: until then the format's own quotes, backslashes
-and tabs are marks (bytes 1 to 3), whatever else isn't safe came from outside, and one look tells
-whether there is any.  No value has a mark or a newline in it: our engine lets no control character
-pass but the tab, what may hold others is escaped at once, and a ``PlainRequest`` holds none.
 """
 
 from __future__ import annotations
 
-import re
 from binascii import Error as NotBase64
 from binascii import a2b_base64
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 from urllib.parse import unquote_to_bytes
 
 from balancer.core.forwarded import read_forwarded
+from balancer.core.logescape import MARKS, escape, escape_text, escape_word, finish
+from balancer.core.logrecord import NOTHING
 from balancer.core.requestid import HEADER
 from balancer.settings.logformat import parse_log_format
 
@@ -32,192 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from balancer.core.forwarded import Trusted
+    from balancer.core.logrecord import Peer, Record, Request
     from balancer.core.requestid import RequestIds
     from balancer.settings.logformat import Atom
 
-    Peer = tuple[str, int] | str | None
-
-__all__ = [
-    "ABORTED", "BATCH", "CLOSED", "KEPT", "Answer", "Constants", "PlainAnswer", "PlainRequest",
-    "Record", "Request", "Sink", "Stamp", "make_renderer",
-]  # fmt: skip
-
-NOTHING = "-"
-KEPT, CLOSED, ABORTED = "+", "-", "X"
-"""How a response ended (Apache's %X): the connection stays, it is closed, or it broke off."""
-
-SAFE = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
-ESCAPES = {chr(code): f"\\x{code:02x}" for code in range(256) if code not in SAFE} | {
-    '"': '\\"', "\\": "\\\\", "\b": "\\b", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
-}  # fmt: skip
-UNSAFE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
-CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-# until a batch is finished: the format's own characters, among those of others
-MARKS = str.maketrans({'"': "\1", "\\": "\2", "\t": "\3"})
-UNMARK = bytes.maketrans(b"\1\2\3", b'"\\\t')
-MARKED = SAFE + b"\1\2\3\n"
-FOREIGN = re.compile(rb"[^\x01-\x03\n\x20\x21\x23-\x5b\x5d-\x7e]")
-BYTE_ESCAPES = {key.encode("latin-1"): value.encode() for key, value in ESCAPES.items()}
-
-
-def _finish(lines: list[str]) -> bytes:
-    """Lines as they are to be written."""
-    data = "".join(lines).encode("latin-1", "replace")
-    if data.translate(None, MARKED):
-        data = FOREIGN.sub(lambda match: BYTE_ESCAPES[match[0]], data)
-    return data.translate(UNMARK)
-
-
-def escape(value: bytes) -> str:
-    """As it may stand between quotes, and already marked."""
-    text = value.decode("latin-1")
-    if not value.translate(None, SAFE):
-        return text
-    return UNSAFE.sub(lambda match: ESCAPES[match[0]], text).translate(MARKS)
-
-
-def _escape_text(value: str) -> str:
-    return escape(value.encode("latin-1", "replace"))
-
-
-def _escape_word(value: bytes) -> str:
-    """As it may stand in a line without quotes."""
-    return escape(value).replace(" ", "\2x20")
-
-
-class Request(Protocol):
-    """What a line tells of a request; ``http1.Head`` is one."""
-
-    @property
-    def method(self) -> str:
-        """As sent: a token."""
-
-    @property
-    def target(self) -> bytes:
-        """As sent."""
-
-    @property
-    def origin(self) -> bytes:
-        """Path and query of the target."""
-
-    @property
-    def http_version(self) -> str:
-        """ "1.0" or "1.1"."""
-
-    @property
-    def headers(self) -> Iterable[tuple[bytes, bytes]]:
-        """In order, names in lower case."""
-
-    def pick(self, names: tuple[bytes, ...]) -> tuple[str, ...]:
-        """The last value of each field, or a dash; names in lower case.
-
-        Without control characters, but perhaps tabs.
-        """
-
-
-@final
-class PlainRequest:
-    """A ``Request`` for servers that have none of their own.
-
-    Args:
-        method: As sent: a token.
-        target: A path, and perhaps a query; what may not be in one is written as %XX.
-        http_version: "1.0" or "1.1".
-        headers: Names in lower case.
-    """
-
-    __slots__ = ("headers", "http_version", "method", "target")
-
-    def __init__(
-        self, method: str, target: bytes, http_version: str, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        self.method = method
-        self.target = CONTROL.sub(lambda match: b"%%%02X" % match[0][0], target)
-        self.http_version = http_version
-        self.headers = headers
-
-    @property
-    def origin(self) -> bytes:
-        """The same as the target."""
-        return self.target
-
-    def pick(self, names: tuple[bytes, ...]) -> tuple[str, ...]:
-        """As in ``Request``."""
-        found = dict(self.headers)
-        return tuple([escape(found[name]) if name in found else NOTHING for name in names])
-
-
-class Answer(Protocol):
-    """What a line tells of the response, asked when the line is made."""
-
-    @property
-    def status(self) -> int:
-        """What was sent; 0: nothing was."""
-
-    @property
-    def body_bytes(self) -> int:
-        """Bytes of the body, without framing."""
-
-    @property
-    def request_id(self) -> str:
-        """The request's id; "": it has none yet."""
-
-    @property
-    def sent_head(self) -> bytes:
-        """The head as sent, where the format asks for it (``Sink.wants_heads``)."""
-
-
-@final
-class PlainAnswer(NamedTuple):
-    """An ``Answer`` that is known when the record is made."""
-
-    status: int
-    body_bytes: int
-    request_id: str = ""
-    sent_head: bytes = b""
-
-
-@final
-class Record(NamedTuple):
-    """One response, or what came instead."""
-
-    request: Request | None
-    """None: it was refused before it was understood."""
-    answer: Answer
-    seconds: float
-    """From the end of the request's head to the end of the response."""
-    ended: float
-    """When, in seconds of the clock that ``Constants.stamp`` knows."""
-    peer: Peer
-    """The other end of the connection."""
-    end: str = CLOSED
-    """``KEPT``, ``CLOSED`` or ``ABORTED``."""
-
-
-class Sink(Protocol):
-    """Where records go.
-
-    Who is in a hurry appends to ``records`` and calls ``flush`` when there are ``BATCH``; ``add``
-    is the same for everybody else.
-    """
-
-    @property
-    def records(self) -> list[Record]:
-        """Those that have no line yet; always the same list."""
-
-    @property
-    def wants_heads(self) -> bool:
-        """Whether answers should have their ``sent_head``."""
-
-    def add(self, record: Record) -> None:
-        """Take one more; raises nothing."""
-
-    def flush(self) -> None:
-        """Make lines of the records and write them; raises nothing and never waits."""
-
-
-BATCH = 128
-"""Records, some 300 microseconds' work: more would hold up the loop, and fewer cost more."""
+__all__ = ["Constants", "Stamp", "make_renderer"]
 
 
 @final
@@ -326,7 +138,7 @@ class _Compiler:
             "NOTHING": NOTHING,
             "choose_id": self._choose_id,
             "client": self._client,
-            "finish": _finish,
+            "finish": finish,
             "names": tuple(self._names),
             "of_response": self._of_response,
             "path": _path,
@@ -403,7 +215,7 @@ class _Compiler:
         if request is not None:
             said = read_forwarded(request.headers, host, self._constants.trusted)
             if said.client is not None:
-                return _escape_text(said.client[0])
+                return escape_text(said.client[0])
         return NOTHING if host is None else host
 
 
@@ -413,7 +225,7 @@ def _host(peer: Peer) -> str | None:
 
 def _path(origin: bytes) -> str:
     path = origin.partition(b"?")[0]
-    return _escape_word(unquote_to_bytes(path)) if b"%" in path else escape(path)
+    return escape_word(unquote_to_bytes(path)) if b"%" in path else escape(path)
 
 
 def _response_field(head: bytes, name: bytes) -> str:
@@ -433,4 +245,4 @@ def _user(credentials: str) -> str:
         name, colon, _password = a2b_base64(credentials[6:].strip()).partition(b":")
     except NotBase64:
         return NOTHING
-    return _escape_word(name) if colon and name else NOTHING
+    return escape_word(name) if colon and name else NOTHING

@@ -18,8 +18,8 @@ import msgspec
 
 __all__ = [
     "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "ForkServerStatus", "GetStatus",
-    "ListenerStatus", "MasterStatus", "Reload", "Reply", "Request", "Scale", "Status", "Stop",
-    "WorkerStatus", "decode_reply", "decode_request", "encode", "is_degraded", "to_status",
+    "ListenerStatus", "MasterStatus", "Reload", "Reopen", "Reply", "Request", "Scale", "Status",
+    "Stop", "WorkerStatus", "decode_reply", "decode_request", "encode", "is_degraded", "to_status",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -45,6 +45,10 @@ class Reload(_Message, frozen=True, tag="reload"):
     """Begin a rolling restart."""
 
 
+class Reopen(_Message, frozen=True, tag="reopen"):
+    """Open the log files anew, after they were renamed."""
+
+
 class Scale(_Message, frozen=True, tag="scale"):
     """Have that many workers."""
 
@@ -63,7 +67,7 @@ class Stop(_Message, frozen=True, tag="stop"):
     quick: bool = False
 
 
-Request = GetStatus | Reload | Scale | Drain | Stop
+Request = GetStatus | Reload | Reopen | Scale | Drain | Stop
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 import msgspec
 
+from balancer.settings.logformat import DEFAULT_FORMAT
 from balancer.settings.source import ConfigSource  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "ProtocolError",
     "Quit",
     "Ready",
+    "Reopen",
     "Spawn",
     "SpawnFailed",
     "Spawned",
@@ -73,6 +75,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     root_path: str = ""
     forwarded_allow_ips: tuple[str, ...] = ()
     log_level: str = "info"
+    access_logfile: str | None = None
+    access_logformat: str = DEFAULT_FORMAT
     worker_connections: int = 1000
     config: ConfigSource | None = None  # the file with the workers' hooks
     master_pid: int = 0
@@ -145,6 +149,10 @@ class Quit(_Message, frozen=True):
     """End now: requests in progress are cut."""
 
 
+class Reopen(_Message, frozen=True):
+    """Open the log files anew: those that were open have been renamed."""
+
+
 # -- master → fork server ---------------------------------------------------------------------
 
 
@@ -210,7 +218,7 @@ class Exited(_Message, frozen=True):
 
 
 WorkerMessage = Ready | BootFailed | Leaving | Drained
-WorkerRequest = Drain | Quit
+WorkerRequest = Drain | Quit | Reopen
 ForkServerRequest = Configure | Spawn | Guard
 ForkServerMessage = Warm | PreloadFailed | Spawned | SpawnFailed | Exited
 

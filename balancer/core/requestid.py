@@ -9,6 +9,7 @@ the kernel for randomness once per request.
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -36,12 +37,11 @@ class RequestIds:
     def __init__(self, prefix: str, trusted: Trusted = frozenset()) -> None:
         self._prefix = prefix
         self._trusted = trusted
-        self._count = 0
+        self._count = count(1)  # whose next() is one step, for the threads of a WSGI app
 
     def next(self) -> str:
         """An id that no request has had."""
-        self._count += 1
-        return f"{self._prefix}{self._count:x}"
+        return f"{self._prefix}{next(self._count):x}"
 
     def choose(self, said: str, peer: str | None) -> str:
         """A request's id.

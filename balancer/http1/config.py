@@ -1,9 +1,15 @@
-"""The engine's limits and clocks, and where it counts what it did."""
+"""The engine's limits and clocks, and where it counts and writes down what it did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, final
+
+from balancer.core.requestid import RequestIds
+
+if TYPE_CHECKING:
+    from balancer.core.logrecord import Sink
 
 __all__ = ["Http1Config", "NullStats", "Stats"]
 
@@ -40,6 +46,10 @@ class Http1Config:
     """How much of it, and the largest unread rest of a body that is discarded to keep alive."""
     drain_idle: float = 1.0
     """How long an idle connection may still bring a request once the server drains."""
+    access: Sink | None = None
+    """Where a record of each response goes; None: nowhere, and at no cost."""
+    ids: RequestIds = field(default_factory=partial(RequestIds, ""), compare=False)
+    """Whence requests have their ids."""
     harmless: int = field(init=False, repr=False, compare=False)
     """A head of this size breaks no limit, whatever is in it: a field takes four bytes."""
 

@@ -30,11 +30,13 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from balancer.core.logrecord import ABORTED, BATCH, CLOSED, KEPT, PlainAnswer, Record
 from balancer.http1.errors import ClientGone, RequestError
 from balancer.http1.exchange import Exchange, Phase
 from balancer.http1.heads import only_blank_lines, parse_head
 from balancer.http1.limit import RequestLimit
-from balancer.http1.responses import status_line
+from balancer.http1.logged import FullyLoggedExchange, LoggedExchange, try_to_parse
+from balancer.http1.responses import plain_answer, status_line
 
 if TYPE_CHECKING:
     from balancer.http1.bodies import BodyReader
@@ -150,6 +152,12 @@ class Connection:
         handler = shared.handler
         if config.request_timeout:
             handler = self.limit = RequestLimit(shared, handler)
+        make_exchange: type[Exchange] = Exchange
+        log = config.access
+        if log is not None:
+            records = log.records
+            make_exchange = FullyLoggedExchange if log.wants_heads else LoggedExchange
+            peer = self.transport.peer  # while the kernel still knows: after a reset it doesn't
         turns = 0
         if not await self._first_bytes():
             return
@@ -169,13 +177,18 @@ class Connection:
             self.deadline = math.inf
             self.buffer = self.buffer[head.size :]
             self.requests_left -= 1
-            exchange = Exchange(self, head)
+            exchange = make_exchange(self, head)
             try:
                 await handler(exchange)
             except Exception as error:  # noqa: BLE001 - logged there, with its traceback
                 goes_on = await self._failed(exchange, error)
             except BaseException:  # cancelled
                 self._cancelled(exchange)
+                if log is not None:
+                    assert isinstance(exchange, LoggedExchange)
+                    ended = perf_counter()
+                    end = ABORTED if self._broken else CLOSED
+                    log.add(Record(head, exchange, ended - began, ended, peer, end))
                 raise
             else:
                 if exchange.phase is DONE and exchange.body_read:
@@ -183,12 +196,19 @@ class Connection:
                 else:
                     goes_on = await self._settle(exchange)
             received = self.bytes_in - len(self.buffer)
+            ended = perf_counter()
             stats.request_done(
                 exchange.status,
-                perf_counter() - began,
+                ended - began,
                 received - self._accounted,
                 self.bytes_out,
             )
+            if log is not None:
+                end = ABORTED if self._broken else KEPT if goes_on else CLOSED
+                # A Record in all but name, which would be a call; it is taken apart by position.
+                records.append((head, exchange, ended - began, ended, peer, end))  # type: ignore[arg-type]
+                if len(records) >= BATCH:
+                    log.flush()
             self._accounted = received
             self.bytes_out = 0
             if not goes_on:
@@ -443,7 +463,7 @@ class Connection:
         """
         cause = _peers_part(error)
         if cause is None:
-            _log("the handler failed on %s %s", exchange, error)
+            _complain("the handler failed on", exchange, error)
         if isinstance(cause, ClientGone) or self._broken:
             exchange.status = exchange.status or CLIENT_GONE
             self.abort()
@@ -470,11 +490,11 @@ class Connection:
             self.abort()
             return False
         if not exchange.begun:
-            _log("the handler gave no response to %s %s", exchange)
+            _complain("the handler gave no response to", exchange)
             await self._answer(exchange, SERVER_ERROR)
             return False
         if not exchange.complete:
-            _log("the handler broke off its response to %s %s", exchange)
+            _complain("the handler broke off its response to", exchange)
             self.abort()
             return False
         return exchange.persist and await self._discard(exchange)
@@ -487,28 +507,30 @@ class Connection:
 
     async def _answer(self, exchange: Exchange, error: RequestError) -> None:
         exchange.status = error.status
+        request_id = exchange.request_id if error.status >= 500 else ""
+        head, body = self._plain(error, request_id, exchange.method)
+        if isinstance(exchange, LoggedExchange):
+            exchange.answered(head, body)
         with suppress(ClientGone):
-            await self.send(self._plain(error, exchange.method))
+            await self.send(head + body)
 
     async def _refuse(self, error: RequestError) -> None:
         """Answer a request that has no exchange, and end the connection."""
-        data = self._plain(error, "GET")
+        config = self.shared.config
+        log = config.access
+        request_id = config.ids.next() if error.status >= 500 else ""
+        head, body = self._plain(error, request_id, "GET")
         received = self.bytes_in - self._accounted
-        self.shared.stats.request_done(error.status, 0.0, received, len(data))
-        await self.send(data)
+        self.shared.stats.request_done(error.status, 0.0, received, len(head) + len(body))
+        if log is not None:
+            request = try_to_parse(self.buffer, config)
+            answer = PlainAnswer(error.status, len(body), request_id, head)
+            log.add(Record(request, answer, 0.0, perf_counter(), self.transport.peer))
+        await self.send(head + body)
         await self._linger()
 
-    def _plain(self, error: RequestError, method: str) -> bytes:
-        line = status_line(error.status)
-        text = b"%b: %b\n" % (line[9:-2], error.reason.encode())
-        return (
-            b"%bContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-            % (
-                self.shared.prefix(error.status),
-                len(text),
-                b"" if method == "HEAD" else text,
-            )
-        )
+    def _plain(self, error: RequestError, request_id: str, method: str) -> tuple[bytes, bytes]:
+        return plain_answer(error, self.shared.prefix(error.status), request_id, method)
 
     async def _end(self, exchange: Exchange, head: Head) -> None:
         """The last response was sent, or broke off."""
@@ -549,5 +571,12 @@ def _peers_part(error: Exception) -> RequestError | ClientGone | None:
     return None
 
 
-def _log(message: str, exchange: Exchange, error: Exception | None = None) -> None:
-    logger.error(message, exchange.method, exchange.target.decode("latin-1"), exc_info=error)
+def _complain(what: str, exchange: Exchange, error: Exception | None = None) -> None:
+    logger.error(
+        "%s %s %s (request %s)",
+        what,
+        exchange.method,
+        exchange.target.decode("latin-1"),
+        exchange.request_id,
+        exc_info=error,
+    )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from balancer.core.requestid import HEADER
 from balancer.http1.bodies import BodyReader, ChunkedReader, LengthReader
 from balancer.http1.errors import ClientGone, MisuseError
 from balancer.http1.responses import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ONE_SEND", "Exchange", "Handler", "Phase", "Tunnel"]
 
 READ_AHEAD = 65536
+ID_FIELD = (HEADER,)
 ONE_SEND = 65536
 """A body up to this size is copied behind its head, to leave in one segment train."""
 
@@ -60,7 +62,6 @@ class Tunnel(NamedTuple):
     buffered: bytes
 
 
-@final
 class Exchange:
     """A request, and the means to answer it.
 
@@ -76,6 +77,7 @@ class Exchange:
         "_expects",
         "_has_body",
         "_head",
+        "_id",
         "_left",
         "_unsent",
         "persist",
@@ -168,6 +170,24 @@ class Exchange:
     def server(self) -> Address:
         """The address the client connected to."""
         return self._connection.transport.local
+
+    @property
+    def request_id(self) -> str:
+        """The request's name in logs: what a trusted proxy said in X-Request-ID, or one of ours.
+
+        It is made up when it is first asked for.
+        """
+        found: str = getattr(self, "_id", "")  # not set up in advance: most are never asked
+        if not found:
+            client = self.client
+            host = client[0] if isinstance(client, tuple) else None
+            ids = self._connection.shared.config.ids
+            found = self._id = ids.choose(self._head.pick(ID_FIELD)[0], host)
+        return found
+
+    def get_request_id(self) -> str:
+        """``request_id``, for who needs a function."""
+        return self.request_id
 
     @property
     def upgrade_requested(self) -> bool:

@@ -59,10 +59,11 @@ class RequestLimit:
             self._deadline = math.inf
         if self._scope.cancelled_caught:
             logger.error(
-                "%s %s was cancelled after %g s (--request-timeout)",
+                "%s %s was cancelled after %g s (--request-timeout) (request %s)",
                 exchange.method,
                 exchange.target.decode("latin-1"),
                 seconds,
+                exchange.request_id,
             )
             raise TIMED_OUT
 

@@ -11,15 +11,19 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from balancer.http1.errors import MisuseError
+
+if TYPE_CHECKING:
+    from balancer.http1.errors import RequestError
 
 __all__ = [
     "BODILESS",
     "Fields",
     "ResponseHead",
     "length_line",
+    "plain_answer",
     "read_fields",
     "render_fields",
     "render_trailers",
@@ -81,6 +85,28 @@ def _field(name: bytes, value: bytes) -> tuple[int, bytes]:
 
 
 _cached_field = lru_cache(maxsize=1024)(_field)
+
+
+def plain_answer(
+    error: RequestError, prefix: bytes, request_id: str, method: str
+) -> tuple[bytes, bytes]:
+    """Head and body of an answer of ours, the last on its connection.
+
+    One with an id names the request, so that what the log says about it can be found.
+
+    Args:
+        error: Status and reason.
+        prefix: Status line and Date.
+        request_id: "": it isn't named.
+        method: Of the request; HEAD gets no body.
+    """
+    line = status_line(error.status)
+    name = b" (request %b)" % request_id.encode() if request_id else b""
+    text = b"%b: %b%b\n" % (line[9:-2], error.reason.encode(), name)
+    named = b"X-Request-ID: %b\r\n" % request_id.encode() if request_id else b""
+    framing = b"Content-Length: %d\r\nConnection: close\r\n" % len(text)
+    head = b"%b%bContent-Type: text/plain\r\n%b\r\n" % (prefix, named, framing)
+    return head, b"" if method == "HEAD" else text
 
 
 def render_fields(fields: Fields) -> bytes:

@@ -21,6 +21,7 @@ from balancer.core.control import (
     Drain,
     GetStatus,
     Reload,
+    Reopen,
     Reply,
     Request,
     Scale,
@@ -61,6 +62,10 @@ class Commands(Protocol):
 
     async def reload(self) -> None:
         """Begin a rolling restart."""
+        ...
+
+    async def reopen(self) -> None:
+        """Have the workers open their log files anew."""
         ...
 
     async def scale(self, workers: int) -> None:
@@ -207,9 +212,11 @@ async def _answer(request: Request, commands: Commands) -> Reply:
     return Reply(ok=True)
 
 
-async def _obey(request: Reload | Scale | Drain | Stop, commands: Commands) -> None:
+async def _obey(request: Reload | Reopen | Scale | Drain | Stop, commands: Commands) -> None:
     if isinstance(request, Reload):
         await commands.reload()
+    elif isinstance(request, Reopen):
+        await commands.reopen()
     elif isinstance(request, Scale):
         await commands.scale(request.workers)
     elif isinstance(request, Drain):

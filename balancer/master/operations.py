@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.lifecycle import State
+from balancer.core.messages import Reopen
 from balancer.errors import BalancerError, RunError, UsageError
 from balancer.master.hooks import MasterHooks
 from balancer.master.status import make_status
@@ -125,6 +126,11 @@ class Operations:
         if not any(each.state is State.READY for each in self._workers()):
             logger.warning("no worker is in service any more: new connections wait (try reload)")
 
+    async def reopen(self) -> None:
+        """Have every worker open its log files anew: those that drain write to them, too."""
+        for worker in self._workers():
+            self._nursery.start_soon(worker.tell, Reopen())
+
     async def stop(self, *, quick: bool) -> None:
         """Begin to stop; when stopping already, kill."""
         if self.phase is Phase.STOPPING:
@@ -158,6 +164,9 @@ class Operations:
         elif number is signal.SIGHUP:
             logger.info("SIGHUP: rolling restart")
             await self.reload()
+        elif number is signal.SIGUSR1:
+            logger.info("SIGUSR1: reopening the log files")
+            await self.reopen()
         elif number is signal.SIGTTIN:
             await self.scale(len(self._supervisor.slots) + 1)
         elif number is signal.SIGTTOU:

@@ -23,6 +23,7 @@ from balancer.master.ports import Ports
 from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
+from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind
 from balancer.settings.engine import unheard
@@ -52,6 +53,8 @@ def run(settings: Settings, hooks: Hooks | None = None) -> int:
     _settle_in(settings)
     check_reload(settings)
     queue = queue_limit(settings, raise_limit())
+    if settings.access_logfile is not None:
+        check_log_file(settings.access_logfile, settings.where("access_logfile"))
     with pid_file(settings.pid, settings.where("pid")):
         told = MasterHooks(settings, hooks)
         told.on_starting()

@@ -14,6 +14,7 @@ __all__ = ["check_engine", "unheard"]
 
 TRIO_ONLY = (
     "body_timeout", "send_timeout", "limit_request_line", "limit_request_fields",
+    "access_logfile",
     "limit_request_body",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ RENAMED = {
     "wsgi_app": "app",
 }
 LACKING = frozenset({
-    "access_log_format", "accesslog", "ca_certs", "capture_output", "casefold_http_method",
+    "ca_certs", "capture_output", "casefold_http_method",
     "cert_reqs", "certfile", "check_config", "ciphers", "daemon", "default_proc_name",
     "disable_redirect_access_to_syslog", "do_handshake_on_connect", "dogstatsd_tags",
     "enable_stdio_inheritance", "errorlog", "forwarder_headers", "group", "header_map",

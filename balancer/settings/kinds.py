@@ -8,12 +8,14 @@ name and the value.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from balancer.settings.app import check_app
 from balancer.settings.binds import parse_bind
 from balancer.settings.cpus import MAX_WORKERS, usable_cpus
+from balancer.settings.logformat import check_log_format
 from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "FOLDER", "FOLDERS", "NAME", "PATH", "PATTERNS", "PEERS", "PID_FILE", "RECALL",
-    "ROOT_PATH", "SWITCH", "VARIABLES", "WORKERS",
+    "APP", "BINDS", "FOLDER", "FOLDERS", "LOG_FILE", "LOG_FORMAT", "NAME", "PATH", "PATTERNS",
+    "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "VARIABLES", "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
@@ -160,6 +162,13 @@ def _pid_file(text: str) -> str:
     return _path(text)
 
 
+def _log_file(text: str) -> str | None:
+    if text in {"-", "off"}:
+        return None if text == "off" else text
+    # every worker opens it, and again after each rotation: the app may have changed the folder
+    return os.path.abspath(_path(text))
+
+
 def _name(text: str) -> str:
     if not text.strip() or not text.isprintable() or len(text) > 64:
         raise ValueError("a name has 1 to 64 printable characters")
@@ -177,6 +186,10 @@ def _show_switch(value: bool) -> str:
     return "true" if value else "false"
 
 
+def _show_log_file(value: str | None) -> str:
+    return "off" if value is None else value
+
+
 def _show_recall(value: float | None) -> str:
     return "off" if value is None else show_duration(value)
 
@@ -192,6 +205,8 @@ VARIABLES = Kind("NAME=VALUE", _variable, wants="a string or a list of strings",
 ROOT_PATH = Kind("PATH", _root_path)
 PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)
 PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")
+LOG_FILE = Kind("FILE", _log_file, _show_log_file)
+LOG_FORMAT = Kind("FORMAT", check_log_format)
 NAME = Kind("NAME", _name)
 APP = Kind("APP", check_app)
 SWITCH = Kind("", _switch, _show_switch, (bool,), "true or false")

@@ -22,6 +22,8 @@ from balancer.settings.kinds import (
     BINDS,
     FOLDER,
     FOLDERS,
+    LOG_FILE,
+    LOG_FORMAT,
     NAME,
     PATH,
     PATTERNS,
@@ -37,6 +39,7 @@ from balancer.settings.kinds import (
     duration,
     size,
 )
+from balancer.settings.logformat import DEFAULT_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -332,6 +335,15 @@ class Settings:
     log_level: str = _setting(
         "info", choice("debug", "info", "warning", "error", "critical"), MANAGE, "how much to log:"
         " debug, info, warning, error or critical",
+    )  # fmt: skip
+    access_logfile: str | None = _setting(
+        None, LOG_FILE, MANAGE, "write a line per request to a file; - is standard output",
+        default_text="off",
+        aliases=(Alias("--access-log", "", "-"), Alias("--no-access-log", "", "off")),
+    )  # fmt: skip
+    access_logformat: str = _setting(
+        DEFAULT_FORMAT, LOG_FORMAT, MANAGE, "what is in that line: gunicorn's atoms, and %(id)s "
+        "(the request's id), %(worker)s, %(client)s, %(X)s",
     )  # fmt: skip
     pid: str | None = _setting(
         None, PID_FILE, MANAGE, "write the master's pid to a file", short="-p"

@@ -28,6 +28,7 @@ from balancer.errors import AppError, BalancerError
 from balancer.net.handoff import HandoffReceiver
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
+from balancer.worker.accesslog import open_access_log
 from balancer.worker.app import find_app, import_app
 from balancer.worker.hooks import WorkerHooks, load_hooks
 from balancer.worker.services import make_service
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from balancer.core.messages import Spawn, WorkerConfig
+    from balancer.worker.accesslog import AccessLog
     from balancer.worker.app import App
 
     _BornWith = tuple[
@@ -102,6 +104,9 @@ def _work(
 ) -> int:
     pair, _, table, *listeners = fds
     try:
+        access = None
+        if config.engine != "uvicorn":
+            access = open_access_log(config, spawn.worker)
         hooks.post_fork()
         app = find_app(config)
         born_with = (
@@ -115,7 +120,7 @@ def _work(
         if config.engine == "uvicorn":
             run_worker = _on_asyncio(config, app, born_with)
         else:
-            run_worker = _on_trio(config, app, spawn.worker, born_with)
+            run_worker = _on_trio(config, app, spawn.worker, born_with, access)
     except BalancerError as error:
         return _give_up(control, error)
     if app is not None and spawn.slot == 1:  # said once, not by every worker
@@ -125,12 +130,16 @@ def _work(
 
 
 def _on_trio(
-    config: WorkerConfig, app: App | None, worker_id: int, born_with: _BornWith
+    config: WorkerConfig,
+    app: App | None,
+    worker_id: int,
+    born_with: _BornWith,
+    access: AccessLog | None,
 ) -> Callable[[], int]:
     hooks = born_with[-1]
     around = hooks.around if hooks.per_request else None
-    make = partial(make_service, config, app, worker_id, around=around)
-    worker = Worker(config, make, *born_with)
+    make = partial(make_service, config, app, worker_id, around=around, access=access)
+    worker = Worker(config, make, *born_with, access)
 
     def run() -> int:
         code = trio.run(worker.run, strict_exception_groups=True)

@@ -14,6 +14,7 @@ from balancer.apps.stream import StreamService
 from balancer.apps.wsgi import WsgiConfig, WsgiService
 from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
+from balancer.worker.accesslog import new_request_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from balancer.apps.service import Host, Service
     from balancer.apps.stream import StreamHandler
     from balancer.apps.wsgi import WsgiApp
+    from balancer.core.logrecord import Sink
     from balancer.core.messages import WorkerConfig
     from balancer.http1.config import Stats
     from balancer.http1.exchange import Handler
@@ -32,8 +34,8 @@ __all__ = ["engine_config", "make_service"]
 logger = logging.getLogger("balancer")
 
 
-def engine_config(config: WorkerConfig) -> Http1Config:
-    """The part of the settings that is the HTTP engine's."""
+def engine_config(config: WorkerConfig, worker_id: int, access: Sink | None) -> Http1Config:
+    """The part of the settings that is the HTTP engine's, and where it reports to."""
     return Http1Config(
         max_request_line=config.limit_request_line,
         max_head=config.limit_request_head,
@@ -45,6 +47,8 @@ def engine_config(config: WorkerConfig) -> Http1Config:
         body_timeout=config.body_timeout,
         send_timeout=config.send_timeout,
         request_timeout=config.request_timeout,
+        access=access,
+        ids=new_request_ids(TrustedPeers(config.forwarded_allow_ips), worker_id),
     )
 
 
@@ -68,12 +72,13 @@ def make_service(
     host: Host,
     *,
     around: Callable[[Handler], Handler] | None = None,
+    access: Sink | None = None,
 ) -> Service:
     """What a worker runs for an app, or for the demo; AppError when it can't be served.
 
     ``around`` wraps the handler of what is served over HTTP.
     """
-    service = _make(config, app, worker_id, stats, host)
+    service = _make(config, app, worker_id, stats, host, access)
     if around is not None:
         if isinstance(service, HttpService):
             service.wrap(around)
@@ -83,9 +88,14 @@ def make_service(
 
 
 def _make(
-    config: WorkerConfig, app: App | None, worker_id: int, stats: Stats, host: Host
+    config: WorkerConfig,
+    app: App | None,
+    worker_id: int,
+    stats: Stats,
+    host: Host,
+    access: Sink | None,
 ) -> Service:
-    engine = engine_config(config)
+    engine = engine_config(config, worker_id, access)
     if app is None:
         return HttpService(make_handler(worker_id), engine, stats)
     if app.interface is Interface.NATIVE:

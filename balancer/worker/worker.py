@@ -22,7 +22,15 @@ import trio
 
 from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
-from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, WorkerRequest
+from balancer.core.messages import (
+    BootFailed,
+    Drained,
+    Leaving,
+    Quit,
+    Ready,
+    Reopen,
+    WorkerRequest,
+)
 from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.http1.inline import drive
 from balancer.net.channel import Channel
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
     from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
+    from balancer.worker.accesslog import AccessLog
     from balancer.worker.hooks import WorkerHooks
 
 __all__ = ["Worker"]
@@ -64,9 +73,11 @@ class Worker:
         families: tuple[int, ...],
         listeners: list[socket.socket],
         hooks: WorkerHooks | None = None,
+        access: AccessLog | None = None,
     ) -> None:
         self._hooks = hooks
         self._config = config
+        self._access = access
         self._slot = slot
         self._enough = trio.Event()  # requests
         limit: RequestLimit | None = None
@@ -96,6 +107,13 @@ class Worker:
 
     async def run(self) -> ExitCode:
         """Start the app, serve until drained or told to quit, stop the app; the exit code."""
+        try:
+            return await self._run()
+        finally:
+            if self._access is not None:
+                self._access.close()
+
+    async def _run(self) -> ExitCode:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._signals)
@@ -162,6 +180,8 @@ class Worker:
         while True:
             self._slot.beat()
             self._service.tick(trio.current_time())
+            if self._access is not None:
+                self._access.flush()
             await trio.sleep(TICK)
 
     async def _accept(self) -> None:
@@ -211,6 +231,9 @@ class Worker:
                 self._deadline = trio.current_time()
                 self._starting.cancel()
                 self._done.set()
+            elif isinstance(request, Reopen):
+                if self._access is not None:
+                    self._access.reopen()
             else:
                 self._close_doors(last=request.closing)
                 self._nursery.start_soon(

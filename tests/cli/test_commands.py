@@ -97,6 +97,7 @@ OTHER_VERSION = (
     ("args", "heard", "output"),
     [
         (["reload"], {"do": "reload", "v": 1}, "reloading\n"),
+        (["reopen"], {"do": "reopen", "v": 1}, "reopening\n"),
         (["scale", "3"], {"do": "scale", "v": 1, "workers": 3}, "scaling to 3 workers\n"),
         (["scale", "1"], {"do": "scale", "v": 1, "workers": 1}, "scaling to 1 worker\n"),
         (["drain", "7"], {"do": "drain", "v": 1, "worker_id": 7}, "draining worker 7\n"),

@@ -17,6 +17,7 @@ from balancer.core.control import (
     ListenerStatus,
     MasterStatus,
     Reload,
+    Reopen,
     Reply,
     Request,
     Scale,
@@ -33,6 +34,7 @@ from balancer.core.control import (
 REQUESTS: list[tuple[Request, dict[str, object]]] = [
     (GetStatus(), {"do": "status", "v": 1}),
     (Reload(), {"do": "reload", "v": 1}),
+    (Reopen(), {"do": "reopen", "v": 1}),
     (Scale(workers=3), {"do": "scale", "v": 1, "workers": 3}),
     (Drain(worker_id=7), {"do": "drain", "v": 1, "worker_id": 7}),
     (Stop(quick=True), {"do": "stop", "v": 1, "quick": True}),

@@ -28,6 +28,7 @@ from balancer.core.messages import (
     ProtocolError,
     Quit,
     Ready,
+    Reopen,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -49,6 +50,7 @@ WORKER_MESSAGES = st.one_of(
 WORKER_REQUESTS = st.one_of(
     st.builds(Drain, st.floats(0, 1e6), st.booleans()),
     st.just(Quit()),
+    st.just(Reopen()),
 )
 IDS = st.integers(0, 2**40)
 CONFIGS = st.builds(
@@ -93,7 +95,7 @@ class TestRoundTrip:
         tested = {
             type(strategy_part)
             for strategy_part in [
-                Ready(), BootFailed(""), Leaving(""), Drained(), Drain(0), Quit(),
+                Ready(), BootFailed(""), Leaving(""), Drained(), Drain(0), Quit(), Reopen(),
                 Configure(WorkerConfig(), "", 0), Spawn(0, 0, 0, ()), Guard(), Warm(),
                 PreloadFailed(""), Spawned(0, 0), SpawnFailed(0, ""), Exited(0, 0, 0),
             ]

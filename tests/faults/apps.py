@@ -125,3 +125,12 @@ def growing() -> Handler:
             await demo(exchange)
 
     return handler
+
+
+def raising() -> Handler:
+    """Nothing but exceptions."""
+
+    async def handler(_: Exchange) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    return handler

@@ -47,7 +47,7 @@ async def test_a_slow_one_is_cancelled_and_its_client_gets_a_504(
         assert answer.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
         assert b"Connection: close\r\n" in answer
     assert [each.message for each in log.records] == [
-        "GET /slow was cancelled after 5 s (--request-timeout)"
+        "GET /slow was cancelled after 5 s (--request-timeout) (request 1)"
     ]
 
 

@@ -20,6 +20,7 @@ from balancer.core.control import (
     Drain,
     GetStatus,
     Reload,
+    Reopen,
     Reply,
     Scale,
     Stop,
@@ -52,6 +53,9 @@ class FakeCommands:
 
     async def reload(self) -> None:
         self.calls.append("reload")
+
+    async def reopen(self) -> None:
+        self.calls.append("reopen")
 
     async def scale(self, workers: int) -> None:
         self.calls.append(("scale", workers))
@@ -105,6 +109,7 @@ async def server(nursery: trio.Nursery, tmp_path: Path) -> Server:
     ("request_", "call"),
     [
         (Reload(), "reload"),
+        (Reopen(), "reopen"),
         (Scale(workers=3), ("scale", 3)),
         (Drain(worker_id=1), ("drain", 1)),
         (Stop(), ("stop", False)),

@@ -11,6 +11,7 @@ import pytest
 from balancer.errors import UsageError
 from balancer.settings import FdBind, Settings, TcpBind, UnixBind, usable_cpus
 from balancer.settings.load import flag_given, load
+from balancer.settings.logformat import WORDS
 from balancer.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "chdir": ("src", "src"),
     "raw_env": ("A=b=c", ("A=b=c",)),
     "log_level": ("debug", "debug"),
+    "access_logfile": ("/var/log/b.log", "/var/log/b.log"),
+    "access_logformat": ("%(h)s %({Host}i)s 100%%", "%(h)s %({Host}i)s 100%%"),
     "pid": ("/run/b.pid", "/run/b.pid"),
     "name": ("web", "web"),
     "control": ("/run/b.sock", "/run/b.sock"),
@@ -85,6 +88,10 @@ TIME = [("soon", "not a duration; write 30, 30s, 250ms or 1h30m"),
 DEADLINE = [*TIME, ("0", "must be at least 1ms"), ("off", TIME[0][1])]
 SIZE = [("big", "not a size; write 65536, 64KiB or 8MiB")]
 PATH = [("", "not a path"), ("a\0b", "not a path")]
+NO_ATOM = (
+    f"there is no atom %(z)s; there are {' '.join(WORDS)} and "
+    "{header}i, {header}o, {variable}e"
+)
 NO_PEER = "not an address, a network like 10.0.0.0/8, unix: or *"
 NO_PATTERN = "not a pattern like *.html (** means nothing in one)"
 SWITCH = [("maybe", "must be true or false")]
@@ -143,6 +150,15 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "chdir": PATH,
     "raw_env": [("A", "must be NAME=VALUE"), ("=b", "must be NAME=VALUE")],
     "log_level": [("loud", "must be one of debug, info, warning, error, critical")],
+    "access_logfile": PATH,
+    "access_logformat": [
+        ("", "must be printable ASCII, on one line"),
+        ("%(h)s\n", "must be printable ASCII, on one line"),
+        ("\u00e4", "must be printable ASCII, on one line"),
+        ("%h", "a percent sign begins an atom like %(h)s; write %% for the sign"),
+        ("%(h)d", "after %(h) comes an s"),
+        ("%(z)s", NO_ATOM),
+    ],
     "pid": [("8000", "that is the pid file; did you mean -b :8000?"), *PATH],
     "name": [(" ", "a name has 1 to 64 printable characters"),
              ("x" * 65, "a name has 1 to 64 printable characters"),

@@ -72,6 +72,8 @@ def make_scope(
     }
     if websocket:
         _make_websocket(scope)
+    # a function, because most apps don't ask, and who doesn't ask shouldn't wait for it
+    scope["extensions"]["balancer.request_id"] = {"get": exchange.get_request_id}
     return scope
 
 

@@ -114,15 +114,21 @@ class AsgiService(HttpService):
             return SERVER_ERROR if asyncio else error
         if not asyncio:
             target = exchange.target.decode("latin-1")
-            logger.error("the app failed on WebSocket %s", target, exc_info=error)
+            logger.error(
+                "the app failed on WebSocket %s (request %s)",
+                target,
+                exchange.request_id,
+                exc_info=error,
+            )
         return None
 
     def _log_asyncio(self, exchange: Exchange, error: Exception) -> None:
         logger.error(
-            "app %s: %s %s: %s",
+            "app %s: %s %s (request %s): %s",
             self._config.name,
             exchange.method,
             exchange.target.decode("latin-1"),
+            exchange.request_id,
             use_uvicorn(error),
         )
 

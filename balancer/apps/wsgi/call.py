@@ -89,6 +89,11 @@ class Call:
 
     # -- in the thread ------------------------------------------------------------------------
 
+    @property
+    def request_id(self) -> str:
+        """The request's id; from any thread."""
+        return self._exchange.request_id
+
     def start(self) -> bool:
         """A thread begins with it; False: its client has gone, or lost patience, meanwhile."""
         self.started = True

@@ -78,7 +78,9 @@ class WsgiService(HttpService):
         except trio.Cancelled:
             if call.started:
                 raise
-            logger.error("%s found no thread free", _name(environ))
+            logger.error(
+                "%s found no thread free (request %s)", _name(environ), exchange.request_id
+            )
             raise NO_THREAD from None
 
     async def stop(self) -> None:
@@ -123,13 +125,14 @@ class WsgiService(HttpService):
         except BaseException as error:  # noqa: BLE001 - SystemExit too: a thread has nobody above it
             nobody_hears = call.over and not response.complete
             if not (nobody_hears and _is_reaction(error)):
-                self._log(request.environ, error)
+                self._log(request, error)
             if not response.complete:
                 with suppress(ClientGone):
                     call.fail()
 
-    def _log(self, environ: Environ, error: BaseException) -> None:
-        what = f"app {self._config.name}: {_name(environ)} failed"
+    def _log(self, request: _Request, error: BaseException) -> None:
+        name = f"{_name(request.environ)} failed (request {request.call.request_id})"
+        what = f"app {self._config.name}: {name}"
         if isinstance(error, MisuseError):
             logger.error("%s", describe(what, error))
         else:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
-from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready
+from balancer.core.messages import BootFailed, Drained, Leaving, Quit, Ready, Reopen
 from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.worker.aio.channel import Channel
 from balancer.worker.aio.receiver import KernelAcceptor, Receiver
@@ -193,6 +193,8 @@ class Worker:
                 self._give_up_starting()
                 self._done.set()
                 continue
+            if isinstance(request, Reopen):
+                continue  # this engine writes no access log
             self._close_doors(last=request.closing)
             drain = self._leave if request.leave else self._rest
             self.start_soon(partial(drain, request.seconds, closing=request.closing))

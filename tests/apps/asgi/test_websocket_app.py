@@ -146,12 +146,12 @@ async def test_a_refusal_that_breaks_off_is_cut(caplog: pytest.LogCaptureFixture
     async with talking(says(START, {**BODY, "more_body": True})) as talk:
         await talk.open()
         assert talk.state() == "aborted"
-    assert errors(caplog) == ["the handler broke off its response to GET /chat"]
+    assert errors(caplog) == ["the handler broke off its response to GET /chat (request 1)"]
 
 
 async def test_no_answer_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     assert (await heard_from(says())).startswith(b"HTTP/1.1 500 ")
-    assert errors(caplog) == ["the handler gave no response to GET /chat"]
+    assert errors(caplog) == ["the handler gave no response to GET /chat (request 1)"]
 
 
 async def test_raising_before_accept_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +159,7 @@ async def test_raising_before_accept_is_a_500(caplog: pytest.LogCaptureFixture) 
         raise ValueError("the app's own")
 
     assert (await heard_from(app)).startswith(b"HTTP/1.1 500 ")
-    assert errors(caplog) == ["the handler failed on GET /chat"]
+    assert errors(caplog) == ["the handler failed on GET /chat (request 1)"]
     assert "the app's own" in caplog.text
 
 
@@ -323,7 +323,7 @@ async def test_the_app_raises(caplog: pytest.LogCaptureFixture) -> None:
         raise ValueError("the app's own")
 
     assert await heard_from(app) == ACCEPTED + b"\r\n\x88\x02\x03\xf3"
-    assert errors(caplog) == ["the app failed on WebSocket /chat"]
+    assert errors(caplog) == ["the app failed on WebSocket /chat (request 1)"]
     assert "ValueError: the app's own" in caplog.text
 
 
@@ -337,13 +337,13 @@ async def test_an_app_error_is_not_taken_for_a_clients_leaving(
         raise FileNotFoundError("the app's own")
 
     assert (await heard_from(app)).endswith(b"\x88\x02\x03\xf3")
-    assert errors(caplog) == ["the app failed on WebSocket /chat"]
+    assert errors(caplog) == ["the app failed on WebSocket /chat (request 1)"]
 
 
 async def test_misuse_that_the_app_lets_pass(caplog: pytest.LogCaptureFixture) -> None:
     app = says(ACCEPT, {"type": "websocket.send"})
     assert await heard_from(app) == ACCEPTED + b"\r\n\x88\x02\x03\xf3"
-    assert errors(caplog) == ["the app failed on WebSocket /chat"]
+    assert errors(caplog) == ["the app failed on WebSocket /chat (request 1)"]
 
 
 async def test_what_an_app_raises_because_its_client_left_is_no_error(
