@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["AppError", "BalancerError", "BootError", "ExitCode", "RunError", "UsageError"]
+__all__ = [
+    "AppError",
+    "BalancerError",
+    "BootError",
+    "ExitCode",
+    "InWorkerError",
+    "RunError",
+    "UsageError",
+]
 
 
 class ExitCode(IntEnum):
@@ -48,6 +56,18 @@ class BootError(BalancerError):
     """No worker ever became ready."""
 
     exit_code = ExitCode.BOOT
+
+
+class InWorkerError(BalancerError, RuntimeError):
+    """A server was asked for inside one of its own workers."""
+
+    exit_code = ExitCode.APP
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was called in a worker, while it imports the app or later: put the call under "
+            'if __name__ == "__main__":'
+        )
 
 
 class AppError(BalancerError):

@@ -33,7 +33,7 @@ class Admission:
     seats say when to take connections, and nothing about how many there are.
     """
 
-    __slots__ = ("_told_full", "active", "doors", "limit", "seats")
+    __slots__ = ("_told_full", "active", "doors", "limit", "seats", "shut")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -41,6 +41,7 @@ class Admission:
         self.seats: float = math.inf
         """How many more requests could begin now; what never waits has no end of them."""
         self.doors = Doors.OPEN
+        self.shut: set[int] = set()  # lanes that the app has closed
         self._told_full = False
 
     @property
@@ -57,10 +58,12 @@ class Admission:
         """Whether the next connection would be taken."""
         return self.doors is Doors.OPEN and self.active < self.limit and self.seats > 0
 
-    def offered(self, *, received: bool) -> Refusal | None:
+    def offered(self, *, received: bool, lane: int = 0) -> Refusal | None:
         """A connection is offered: None takes it; ``received`` says that its fd has arrived."""
         if self.doors is Doors.CLOSED:
             return Refusal.DRAINING
+        if lane in self.shut:
+            return Refusal.SHUT
         if not received:
             return Refusal.NO_FDS
         if self.active >= self.limit or self.seats <= 0:

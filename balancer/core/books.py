@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from balancer.core.policy import Policy
 
-__all__ = ["COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
+__all__ = ["ANYBODY", "COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
 
 COOL_DOWN = (0.1, 5.0)
 """The first and the longest time, in seconds, that a worker without file descriptors rests."""
 
 NEVER = float("inf")
+
+ANYBODY = -1
+"""The owner of a lane that is for every worker."""
 
 
 class Refusal(Enum):
@@ -24,6 +27,7 @@ class Refusal(Enum):
     FULL = "full"  # it has as many as it may: until it says that there is room
     NO_FDS = "no-fds"  # EMFILE: the descriptor didn't arrive
     DRAINING = "draining"  # it is on its way out
+    SHUT = "shut"  # it takes nothing from this lane
 
 
 class Hold(Flag):
@@ -62,6 +66,7 @@ class WorkerBook:
     weight: int
     credits: list[int]  # by lane: how many more it may have un-acked
     unacked: dict[int, Connection] = field(default_factory=dict)
+    shut: set[int] = field(default_factory=set)  # lanes that it takes nothing from
     holds: Hold = Hold.CLOSED  # until it joins
     held: bool = True  # whether there are holds: a Flag asks itself in Python, once for every ack
     active: int = 0  # connections it is serving, as it says itself
@@ -80,6 +85,7 @@ class Lane:
 
     index: int
     free: Policy
+    owner: int = ANYBODY  # the only worker that it is for; 0 while there is none
     queue: deque[Connection] = field(default_factory=deque)  # always in accept order
     overdue: deque[Connection] = field(default_factory=deque)
     accepted: int = 0

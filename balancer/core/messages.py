@@ -36,10 +36,12 @@ __all__ = [
     "Leaving",
     "PacketDecoder",
     "PreloadFailed",
+    "Program",
     "ProtocolError",
     "Quit",
     "Ready",
     "Reopen",
+    "ServerConfig",
     "Spawn",
     "SpawnFailed",
     "Spawned",
@@ -61,6 +63,28 @@ class ProtocolError(Exception):
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
     pass
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several apps in a worker: what of ``WorkerConfig`` is its own."""
+
+    app: str | None = None
+    interface: str = "auto"
+    factory: bool = False
+    root_path: str = ""
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """The program that a server was started from by way of the library.
+
+    ``path`` is its ``sys.path``, ``argv`` its ``sys.argv``.  Its main module is a ``module`` (of
+    ``python -m``), a ``script``, or neither (an interactive session).
+    """
+
+    path: tuple[str, ...]
+    argv: tuple[str, ...]
+    module: str | None = None
+    script: str | None = None
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +124,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ws_ping_interval: float = 20.0
     ws_ping_timeout: float = 20.0
     ws_per_message_deflate: bool = True
+    user: int | None = None
+    group: int | None = None
+    servers: tuple[ServerConfig, ...] = ()  # several apps; empty: the one above
+    program: Program | None = None  # who uses the library, where an app may be found in it
 
 
 # -- worker → master --------------------------------------------------------------------------
@@ -169,13 +197,19 @@ class Spawn(_Message, frozen=True):
     """Fork a worker.
 
     With it come: its end of the hand-off pair, its end of the control channel, the shared memory
-    of the slots, and the listeners that it accepts from by itself, if any.
+    of the slots, the ``extras``, and the listeners that it accepts from by itself, if any.
     """
 
     worker: int
     slot: int
     row: int
     families: tuple[int, ...]  # the address family of each lane
+    servers: tuple[int, ...] = ()  # the server, as in the config, of each lane; empty: all the same
+    addresses: tuple[str, ...] = ()  # what each lane listens on
+    inherited: tuple[int, ...] = ()  # the lane of each listener that comes with it
+    extras: tuple[str, ...] = ()  # what else comes with it: mailbox, stdout, stderr
+    env: dict[str, str] = {}  # what to set in its environment
+    worker_connections: int = 0  # its own limit; 0: the config's
 
 
 class Guard(_Message, frozen=True):

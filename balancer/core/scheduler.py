@@ -30,10 +30,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from balancer.core.books import COOL_DOWN, NEVER, Connection, Hold, Lane, Refusal, WorkerBook
+from balancer.core.books import (
+    ANYBODY,
+    COOL_DOWN,
+    NEVER,
+    Connection,
+    Hold,
+    Lane,
+    Refusal,
+    WorkerBook,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from balancer.core.policy import Policy
 
@@ -62,8 +71,11 @@ class Scheduler:
         window: int = 1,
         limit: int = 1024,
         recall: float | None = 0.1,
+        exclusive: Collection[int] = (),
     ) -> None:
-        self.lanes = [Lane(index, policy()) for index in range(lanes)]
+        self.lanes = [
+            Lane(index, policy(), 0 if index in exclusive else ANYBODY) for index in range(lanes)
+        ]
         self.limit = limit
         self._window = window
         self._recall = recall
@@ -83,6 +95,7 @@ class Scheduler:
         fresh = [self._window] * len(self.lanes)
         self._workers[worker] = WorkerBook(worker, weight, fresh)
         self.release(worker, Hold.CLOSED)
+        self._appoint_all()
 
     def leave(self, worker: int, *, unreceived: Iterable[int] = ()) -> list[Connection]:
         """A worker is dead: queue what it had not acknowledged, and return what is given up.
@@ -107,6 +120,7 @@ class Scheduler:
             else:
                 lane.redelivered += 1
                 self._queue_again(connection)
+        self._appoint_all()
         return dropped
 
     def hold(self, worker: int, reason: Hold) -> None:
@@ -118,6 +132,8 @@ class Scheduler:
             for lane in self.lanes:
                 lane.free.withdraw(worker)
         self._count_room(before, state.holds)
+        if reason is Hold.CLOSED:
+            self._appoint_all()
 
     def release(self, worker: int, reason: Hold) -> None:
         """A reason to give a worker nothing has gone."""
@@ -137,6 +153,20 @@ class Scheduler:
             if not state.held:
                 for lane in self.lanes:
                     self._offer(state, lane)
+
+    def shut(self, worker: int, lane: int) -> None:
+        """A worker takes nothing more from a lane, whatever it takes from others."""
+        self._workers[worker].shut.add(lane)
+        self.lanes[lane].free.withdraw(worker)
+        self._appoint_all()
+
+    def reopen(self, worker: int, lane: int) -> None:
+        """A worker takes connections from a lane again: it joins the tail."""
+        state = self._workers[worker]
+        state.shut.discard(lane)
+        self._appoint_all()
+        if not state.held:
+            self._offer(state, self.lanes[lane])
 
     # -- connections come and go --------------------------------------------------------------
 
@@ -210,6 +240,8 @@ class Scheduler:
             self.hold(worker, Hold.FULL)
         elif reason is Refusal.DRAINING:
             self.hold(worker, Hold.CLOSED)
+        elif reason is Refusal.SHUT:
+            self.shut(worker, connection.lane)
         else:
             self._cool(worker, now, Hold.COOLING)
         self._take_back(connection)
@@ -288,8 +320,22 @@ class Scheduler:
         return len(self._inflight) + sum(len(lane.queue) for lane in self.lanes)
 
     def _offer(self, worker: WorkerBook, lane: Lane) -> None:
-        if worker.credits[lane.index]:
+        index, owner = lane.index, lane.owner
+        if worker.credits[index] and index not in worker.shut and owner in (ANYBODY, worker.id):
             lane.free.offer(worker.id, worker.load, worker.weight)
+
+    def _appoint_all(self) -> None:
+        """Give lanes that are for one worker, and have none that can, to who came first."""
+        for lane in self.lanes:
+            if lane.owner != ANYBODY and not self._can_own(lane.owner, lane):
+                able = (each for each in self._workers if self._can_own(each, lane))
+                lane.owner = next(able, 0)
+                if lane.owner and not self._workers[lane.owner].held:
+                    self._offer(self._workers[lane.owner], lane)
+
+    def _can_own(self, worker: int, lane: Lane) -> bool:
+        state = self._workers.get(worker)
+        return state is not None and not state.holds & Hold.CLOSED and lane.index not in state.shut
 
     def _mark_overdue(self, connection: Connection) -> None:
         connection.overdue = True

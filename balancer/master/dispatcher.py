@@ -29,6 +29,8 @@ from balancer.net.listener import accept_batch
 from balancer.net.slots import Word
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from balancer.core.books import Connection, Lane
     from balancer.net.handoff import HandoffSender
     from balancer.net.listener import Listener
@@ -58,9 +60,12 @@ REFUSALS = {
     AnswerKind.FULL: Refusal.FULL,
     AnswerKind.NO_FDS: Refusal.NO_FDS,
     AnswerKind.DRAINING: Refusal.DRAINING,
+    AnswerKind.SHUT: Refusal.SHUT,
 }
 ACK = int(AnswerKind.ACK)
 ROOM = int(AnswerKind.ROOM)
+CLOSED = int(AnswerKind.CLOSED)
+OPENED = int(AnswerKind.OPENED)
 HEARTBEAT = int(Word.HEARTBEAT)
 ACTIVE = int(Word.ACTIVE)
 
@@ -106,12 +111,23 @@ class Dispatcher:
     """The accept-to-ack path of all lanes; ``run`` must be running for anything to move."""
 
     def __init__(
-        self, lanes: int, *, policy: str, window: int, queue: int, recall: float | None
+        self,
+        lanes: int,
+        *,
+        policy: str,
+        window: int,
+        queue: int,
+        recall: float | None,
+        exclusive: Collection[int] = (),
     ) -> None:
         if policy in KERNEL_POLICIES:
             policy = "round-robin"  # for the few that the master accepts all the same
         make = POLICIES[policy]
-        self._scheduler = Scheduler(lanes, make, window=window, limit=queue, recall=recall)
+        self._scheduler = Scheduler(
+            lanes, make, window=window, limit=queue, recall=recall, exclusive=exclusive
+        )
+        self.on_reopened: Callable[[int, int], None] = lambda _worker, _lane: None
+        """Called with a worker and the lane that it takes connections from again."""
         self._measures = self._scheduler.lanes[0].free.uses_load
         self._epoll = select.epoll()
         self._doors: dict[int, _Door] = {}  # by fd
@@ -248,6 +264,10 @@ class Dispatcher:
             lane.queue.clear()
         return abandoned
 
+    def shut_down(self) -> None:
+        """Let go of what the kernel keeps for it; nothing can be done with it afterwards."""
+        self._epoll.close()
+
     # -- the loop -----------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -341,9 +361,20 @@ class Dispatcher:
                 os.close(connection.handle)
         elif kind == ROOM:
             self._scheduler.room(link.worker)
+        elif kind in {CLOSED, OPENED}:
+            self._hear_lane(link, number, opened=kind == OPENED)
         else:
             self._hear_refusal(link, number, REFUSALS[AnswerKind(kind)])
         return True
+
+    def _hear_lane(self, link: _Link, lane: int, *, opened: bool) -> None:
+        if lane >= len(self._scheduler.lanes):
+            return  # an app that wrote to a descriptor that isn't its own
+        if opened:
+            self._scheduler.reopen(link.worker, lane)
+            self.on_reopened(link.worker, lane)
+        else:
+            self._scheduler.shut(link.worker, lane)
 
     def _hear_refusal(self, link: _Link, number: int, refusal: Refusal) -> None:
         known = self._scheduler.refused(number, link.worker, refusal, time.monotonic())

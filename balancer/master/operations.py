@@ -230,7 +230,7 @@ class Operations:
                 seconds = max(0.0, deadline - trio.current_time())
                 self._supervisor.drain(worker, seconds, closing=True)
         # The supervisor kills who is late; this returns when it has.
-        for worker in self._workers():
+        for worker in list(self._supervisor.unreported.values()):
             await worker.dead.wait()
         if abandoned := self._dispatcher.abandon():
             logger.warning("%d connection(s) found no worker before the end", abandoned)

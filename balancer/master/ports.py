@@ -50,12 +50,28 @@ class Ports:
         """The address family of each lane."""
         return tuple(int(lane.sock.family) for lane in self._lanes)
 
+    @property
+    def binds(self) -> tuple[int, ...]:
+        """The index of the bind that each lane comes from."""
+        return tuple(lane.bind for lane in self._lanes)
+
+    @property
+    def names(self) -> list[object]:
+        """What ``getsockname`` says of each lane."""
+        return [lane.sock.getsockname() for lane in self._lanes]
+
     def inherited(self, slot: int) -> list[int]:
         """The fds that a worker in a slot accepts from by itself."""
+        return [listener.fileno() for listener in self._inherited(slot)]
+
+    def inherited_lanes(self, slot: int) -> tuple[int, ...]:
+        """The lane of each of these."""
+        return tuple(listener.lane for listener in self._inherited(slot))
+
+    def _inherited(self, slot: int) -> list[Listener]:
         if not self._by_kernel:
             return []
-        common = [lane.fileno() for lane in self._lanes if not lane.sharded]
-        return common + [shard.fileno() for shard in self._shards.get(slot, [])]
+        return [lane for lane in self._lanes if not lane.sharded] + self._shards.get(slot, [])
 
     def open(self, dispatcher: Dispatcher) -> None:
         """Let the master accept what is its to accept."""
@@ -92,12 +108,16 @@ class Ports:
             dispatcher.watch(shard)
 
     def retire_slot(self, slot: int, dispatcher: Dispatcher) -> list[Listener]:
-        """A slot is gone: the master stands in on its shards until they are ``finish``ed."""
+        """A slot is gone: the master stands in on its shards until they are ``finish``ed.
+
+        Those that were bound first stay: others are made like them.
+        """
         shards = self._shards.pop(slot, [])
         for shard in shards:
             dispatcher.watch(shard)
-        self._leaving += shards
-        return shards
+        leaving = [shard for shard in shards if shard not in self._lanes]
+        self._leaving += leaving
+        return leaving
 
     def finish(self, shards: list[Listener], dispatcher: Dispatcher) -> None:
         """Nobody else accepts from these any more: what waits on them goes to others."""

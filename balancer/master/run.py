@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -19,6 +20,7 @@ from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
+from balancer.master.plan import Plan
 from balancer.master.ports import Ports
 from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
@@ -29,10 +31,12 @@ from balancer.settings import TcpBind
 from balancer.settings.engine import unheard
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from balancer.hooks import Hooks
     from balancer.settings import Settings
 
-__all__ = ["run"]
+__all__ = ["Master", "run"]
 
 logger = logging.getLogger("balancer")
 
@@ -41,7 +45,7 @@ FAREWELL = 2.0
 """Seconds for the fork servers to leave when nobody is left to them."""
 
 
-def run(settings: Settings, hooks: Hooks | None = None) -> int:
+def run(settings: Settings, hooks: Hooks | None = None, plan: Plan | None = None) -> int:
     """Serve until told to stop; the exit code.
 
     ``hooks`` are the master's; the workers find theirs by ``settings.config``.
@@ -51,57 +55,128 @@ def run(settings: Settings, hooks: Hooks | None = None) -> int:
     """
     log.configure(settings.log_level)
     _settle_in(settings)
-    check_reload(settings)
-    queue = queue_limit(settings, raise_limit())
-    if settings.access_logfile is not None:
-        check_log_file(settings.access_logfile, settings.where("access_logfile"))
-    with pid_file(settings.pid, settings.where("pid")):
-        told = MasterHooks(settings, hooks)
-        told.on_starting()
-        try:
-            ports = Ports(settings)
-            try:
-                return trio.run(serve, settings, ports, queue, told, strict_exception_groups=True)
-            finally:
-                ports.close_at_once()
-        finally:
-            told.on_exit()
+    with (
+        pid_file(settings.pid, settings.where("pid")),
+        Master(settings, plan or Plan(), hooks) as master,
+    ):
+        trio.run(master.serve, strict_exception_groups=True)
+    return ExitCode.OK
 
 
-async def serve(settings: Settings, ports: Ports, queue: int, hooks: MasterHooks) -> int:
-    """The master's tasks, until all workers have left."""
-    started_at = trio.current_time()
-    dispatcher = Dispatcher(
-        len(ports.addresses),
-        policy=settings.policy,
-        window=settings.window,
-        queue=queue,
-        recall=settings.recall,
-    )
-    table = SlotTable.create()
-    async with trio.open_nursery() as nursery:
-        spawner = Spawner(_configure(settings), nursery)
-        supervisor = Supervisor(settings, dispatcher, ports, table, spawner, nursery, hooks)
-        operations = Operations(settings, supervisor, dispatcher, ports, spawner, nursery, hooks)
-        await nursery.start(operations.on_signals)
-        _greet(settings, ports)
-        hooks.nworkers_changed(settings.workers, None)
+@final
+class Master:
+    """One server, from its listeners, which it owns, to the last of its workers.
+
+    The command line and the library both run this; what differs is in the ``Plan``.  A context
+    manager: what it owns goes at its end, whatever became of ``serve``.
+
+    Raises:
+        BalancerError: the server can't start.
+    """
+
+    def __init__(self, settings: Settings, plan: Plan, hooks: Hooks | None = None) -> None:
+        _check_identity(settings)
+        check_reload(settings)
+        queue = queue_limit(settings, raise_limit())
+        if settings.access_logfile is not None:
+            check_log_file(settings.access_logfile, settings.where("access_logfile"))
+        self.settings = settings
+        self._plan = plan
+        self._hooks = MasterHooks(settings, hooks)
+        with ExitStack() as stack:
+            stack.callback(self._hooks.on_exit)
+            self._hooks.on_starting()
+            self.ports = Ports(settings)
+            stack.callback(self.ports.close_at_once)
+            self._table = SlotTable.create()
+            stack.callback(self._close_table)
+            self.dispatcher = self._make_dispatcher(queue)
+            stack.callback(self.dispatcher.shut_down)
+            stack.callback(self.dispatcher.abandon)
+            self._stack = stack.pop_all()
+        self.supervisor: Supervisor
+        self.operations: Operations
+
+    def _make_dispatcher(self, queue: int) -> Dispatcher:
+        settings, exclusive = self.settings, self._plan.exclusive
+        return Dispatcher(
+            len(self.ports.addresses),
+            policy=settings.policy,
+            window=settings.window,
+            queue=queue,
+            recall=settings.recall,
+            exclusive=[lane for lane, bind in enumerate(self.ports.binds) if bind in exclusive],
+        )
+
+    def _close_table(self) -> None:
+        with suppress(BufferError):  # rows are in use: ``serve`` has crashed
+            self._table.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The master's tasks, until all workers have left; started when workers are on their way.
+
+        Only ``operations.stop`` ends it: a cancellation from outside would leave workers behind.
+
+        Raises:
+            AppError, BootError: no worker will ever be ready.
+        """
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                await self._serve(nursery, task_status)
+                nursery.cancel_scope.cancel()
+        if self.supervisor.failure is not None:
+            raise self.supervisor.failure
+        logger.info("stopped")
+
+    async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        started_at = trio.current_time()
+        settings, ports, dispatcher, plan = self.settings, self.ports, self.dispatcher, self._plan
+        spawner = Spawner(_configure(settings, plan), nursery)
+        supervisor = self.supervisor = Supervisor(
+            settings, dispatcher, ports, self._table, spawner, nursery, self._hooks, plan
+        )
+        operations = self.operations = Operations(
+            settings, supervisor, dispatcher, ports, spawner, nursery, self._hooks
+        )
+        dispatcher.on_reopened = self._reopened
+        if plan.attended:
+            await nursery.start(operations.on_signals)
+            _greet(settings, ports)
+        self._hooks.nworkers_changed(settings.workers, None)
         for _ in range(settings.workers):
             supervisor.add_slot()
         ports.open(dispatcher)
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
-        nursery.start_soon(_announce, supervisor, operations, hooks, started_at)
+        nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)
-        await nursery.start(_control, operations, settings, ports.addresses[0])
+        if plan.control:
+            await nursery.start(_control, operations, settings, ports.addresses[0])
+        task_status.started()
         await _end(supervisor, operations)
         await spawner.close(FAREWELL)
-        nursery.cancel_scope.cancel()
-    if supervisor.failure is not None:
-        raise supervisor.failure
-    logger.info("stopped")
-    return ExitCode.OK
+
+    def _reopened(self, worker: int, lane: int) -> None:
+        handle = self.supervisor.workers.get(worker)
+        if handle is not None:
+            self._plan.observer.reopened(handle, lane)
+
+
+def _check_identity(settings: Settings) -> None:
+    if os.geteuid() == 0:
+        return
+    for name, own in (("user", os.geteuid()), ("group", os.getegid())):
+        wanted = getattr(settings, name)
+        if wanted not in {None, own}:
+            where = settings.where(name)
+            raise UsageError(f"{where} {wanted}: only root can start workers as somebody else")
 
 
 async def _end(supervisor: Supervisor, operations: Operations) -> None:
@@ -183,14 +258,18 @@ def _private(bind: object) -> bool:
     return not isinstance(bind, TcpBind) or bind.host in {"127.0.0.1", "localhost", "::1"}
 
 
-def _configure(settings: Settings) -> Configure:
-    """What a fork server and its workers need of the settings."""
+def _configure(settings: Settings, plan: Plan) -> Configure:
+    """What a fork server and its workers need of the settings, and of the plan."""
     shared = {
         name: getattr(settings, name)
         for name in WorkerConfig.__struct_fields__
-        if name not in {"shared_accept", "master_pid"}
+        if name not in {"shared_accept", "master_pid", "servers", "program"}
     }
     config = WorkerConfig(
-        shared_accept=settings.policy == "shared", master_pid=os.getpid(), **shared
+        shared_accept=settings.policy == "shared",
+        master_pid=os.getpid(),
+        servers=plan.servers,
+        program=plan.program,
+        **shared,
     )
     return Configure(config, WORKER_ENTRY, settings.graceful_timeout, settings.preload)

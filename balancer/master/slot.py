@@ -21,10 +21,14 @@ class Slot:
     """One of the N places.
 
     ``current`` is the worker in it, ``successor`` one that is booting to replace it.  With neither,
-    the slot is in backoff until ``resumes_at``, or it has been retired.
+    the slot is in backoff until ``resumes_at``, or it has been retired.  Only in a slot that is
+    ``kept`` a dead worker is replaced; any other slot goes with its worker.
     """
 
     number: int
+    kept: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+    worker_connections: int = 0  # of a worker in it; 0: as the settings say
     current: WorkerHandle | None = None
     successor: WorkerHandle | None = None
     restarts: int = 0

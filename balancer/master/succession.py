@@ -64,7 +64,7 @@ class Succession:
     def fill(self, slot: Slot) -> None:
         """A worker for a vacant slot, now; if that can't be, later."""
         slot.current = self._start(slot)
-        if slot.vacant:
+        if slot.vacant and slot.kept:
             self._fill_later(slot, None)
 
     async def replace(self, slot: Slot) -> bool:
@@ -76,7 +76,7 @@ class Succession:
         slot.backoff.cancel()
         successor = slot.successor = self._start(slot)
         if successor is None:
-            if slot.vacant:
+            if slot.vacant and slot.kept:
                 self._fill_later(slot, None)
             return False
         await successor.booted.wait()
@@ -91,7 +91,7 @@ class Succession:
         if slot.current is worker:
             slot.current, slot.successor = slot.successor, None
             self._ports.slot_down(slot.number, self._dispatcher)  # a successor may boot for long
-        if slot.vacant and self._crew.needs(slot):
+        if slot.vacant and self._crew.refills(slot):
             if worker.ready_at is None and self._gives_up(worker):
                 return
             slot.restarts += 1
@@ -99,7 +99,7 @@ class Succession:
 
     def outlook(self, slot: Slot) -> str:
         """What is to be said of a slot whose worker has died."""
-        if not slot.vacant or not self._crew.needs(slot) or self.failed.is_set():
+        if not slot.vacant or not self._crew.refills(slot) or self.failed.is_set():
             return "replaced" if slot.current else "not replaced"
         if self._patient and not self._gate.passed:
             return "the next change of a file starts another one (--reload)"

@@ -31,8 +31,11 @@ from balancer.core.messages import (
 )
 from balancer.errors import AppError
 from balancer.master.crew import Crew
+from balancer.master.extras import Extras
 from balancer.master.hooks import MasterHooks
+from balancer.master.mail import hang_up, read_mail
 from balancer.master.obituary import report
+from balancer.master.plan import Plan
 from balancer.master.recycler import Recycler
 from balancer.master.slot import Slot
 from balancer.master.succession import Succession
@@ -40,6 +43,8 @@ from balancer.master.worker import WorkerHandle
 from balancer.net.slots import ROWS, Word
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from balancer.core.messages import WorkerMessage
     from balancer.errors import BalancerError
     from balancer.master.dispatcher import Dispatcher
@@ -75,7 +80,10 @@ class Supervisor:
         spawner: Spawner,
         nursery: trio.Nursery,
         hooks: MasterHooks | None = None,
+        plan: Plan | None = None,
     ) -> None:
+        self._plan = plan or Plan()
+        self._observer = self._plan.observer
         self._settings = settings
         self._dispatcher = dispatcher
         self._ports = ports
@@ -97,6 +105,11 @@ class Supervisor:
         """All slots have had a worker that was ready."""
 
     @property
+    def unreported(self) -> dict[int, WorkerHandle]:
+        """The workers, and the dead whose exit code isn't known yet."""
+        return self._crew.unreported
+
+    @property
     def stopping(self) -> bool:
         """Whether nobody is replaced any more."""
         return self._crew.stopping
@@ -115,22 +128,31 @@ class Supervisor:
         """Why."""
         return self._succession.failure
 
-    def add_slot(self) -> None:
-        """One more slot, with a worker on its way; RunError when it can't have its listeners."""
-        slot = Slot(len(self.slots) + 1)
+    def add_slot(self, env: Mapping[str, str] | None = None, worker_connections: int = 0) -> Slot:
+        """One more slot, with a worker on its way; RunError when it can't have its listeners.
+
+        ``env`` is set in the environment of every worker in it, and ``worker_connections`` is how
+        many connections each may hold, where that is not 0.
+        """
+        taken = {slot.number for slot in self.slots}
+        number = next(number for number in count(1) if number not in taken)
+        variables = {**self._plan.env, **(env or {})}
+        slot = Slot(number, self._plan.respawn, variables, worker_connections)
         self._ports.add_slot(slot.number)
         self.slots.append(slot)
         self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
         self._succession.fill(slot)
+        return slot
 
-    def retire_slot(self) -> None:
+    def retire_slot(self, slot: Slot | None = None, seconds: float | None = None) -> None:
         """One slot less: the last; its workers finish what they have."""
-        slot = self.slots.pop()
+        slot = self.slots[-1] if slot is None else slot
+        self.slots.remove(slot)
         slot.retired = True
         slot.backoff.cancel()
         for worker in (slot.current, slot.successor):
             if worker is not None:
-                self.drain(worker, self._settings.graceful_timeout)
+                self.drain(worker, self._settings.graceful_timeout if seconds is None else seconds)
         # Also those that were replaced long ago: one that hangs has not closed its listeners.
         workers = [worker for worker in self.workers.values() if worker.slot == slot.number]
         shards = self._ports.retire_slot(slot.number, self._dispatcher)
@@ -154,6 +176,7 @@ class Supervisor:
         With ``leave`` it ends then, or is ended; without, it stays idle.
         """
         booting = worker.state is State.STARTING
+        worker.told_to_leave |= leave
         if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
             return
         self._dispatcher.close(worker.id)
@@ -171,6 +194,7 @@ class Supervisor:
     def quit(self, worker: WorkerHandle) -> None:
         """End a worker now; its requests are cut."""
         worker.step(Event.STOP)
+        worker.told_to_leave = True
         self._dispatcher.close(worker.id)
         self._nursery.start_soon(worker.tell, Quit())
         self._nursery.start_soon(self._end, worker, 0.0)
@@ -199,48 +223,75 @@ class Supervisor:
                 raise OSError(errno.ENOSPC, f"all {ROWS} rows of the stats table are taken")
             row = self._rows[-1]
             words = self._table.row(row)
-            worker = WorkerHandle(next(self._ids), slot.number, row, words, now)
+            extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent)
+            try:
+                worker = WorkerHandle(next(self._ids), slot.number, row, words, now, extras)
+            except OSError:
+                extras.close()
+                raise
         except OSError as error:
             logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
             return None
         self._rows.pop()
         self._table.clear(row)
-        self.workers[worker.id] = worker
+        self.workers[worker.id] = self._crew.unreported[worker.id] = worker
+        self._observer.starting(worker)
         self._nursery.start_soon(self._live, worker, slot)
         return worker
 
     async def _live(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker's whole life, from fork to funeral."""
         with trio.move_on_after(self._settings.boot_timeout) as scope:
-            await self._fork(worker)
+            await self._fork(worker, slot)
         if scope.cancelled_caught:
             worker.boot_error = self._late("wasn't forked")
             worker.reaped.set()
             self._spawner.give_up(worker)
         worker.far.close()
+        worker.extras.forked()
         if worker.pid is not None:
+            self._observer.forked(worker)
             await self._attend(worker, slot)
+        hang_up(worker, self._observer)
         handed_on = self._bury(worker)
         if worker.ready_at is None:
             await self._reap(worker)  # its exit code may be all that is ever said
         self._succession.after(worker, slot)
+        if slot.vacant and not slot.kept and slot in self.slots:
+            self.retire_slot(slot)
         await self._reap(worker)
         report(worker, handed_on, self._succession.outlook(slot))
         self._hooks.child_exit(worker)
         self.recycler.forget(worker)
+        del self._crew.unreported[worker.id]
         worker.dead.set()
+        self._observer.exited(worker)
 
     async def _reap(self, worker: WorkerHandle) -> None:
         """Wait for the exit code: it comes from the fork server at once, or never if it is dead."""
         with trio.move_on_after(MERCY):
             await worker.reaped.wait()
 
-    async def _fork(self, worker: WorkerHandle) -> None:
+    async def _fork(self, worker: WorkerHandle, slot: Slot) -> None:
         self._hooks.pre_fork(worker)
-        request = Spawn(worker.id, worker.slot, worker.row, self._ports.families)
+        request = Spawn(
+            worker.id,
+            worker.slot,
+            worker.row,
+            self._ports.families,
+            servers=tuple(self._plan.server_of_bind[bind] for bind in self._ports.binds)
+            if self._plan.servers
+            else (),
+            addresses=tuple(self._ports.addresses),
+            inherited=self._ports.inherited_lanes(slot.number),
+            extras=worker.extras.names,
+            env=slot.env,
+            worker_connections=slot.worker_connections,
+        )
         ends = [worker.sender.receiving_end, worker.far.fileno(), self._table.fd]
+        ends += [*worker.extras.fds, *self._ports.inherited(slot.number)]
         try:
-            await self._spawner.spawn(worker, request, ends + self._ports.inherited(worker.slot))
+            await self._spawner.spawn(worker, request, ends)
         except AppError as error:
             worker.boot_error = BootFailed(str(error), app=True)
         except OSError as error:
@@ -252,6 +303,8 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, worker, slot, silence)
             nursery.start_soon(self._watch_boot, worker)
+            if worker.extras.mailbox is not None:
+                nursery.start_soon(read_mail, worker, worker.extras.mailbox, self._observer)
             await trio.lowlevel.wait_readable(worker.pidfd)
             with trio.move_on_after(LAST_WORDS):
                 await silence.wait()
@@ -264,6 +317,7 @@ class Supervisor:
         except ProtocolError as error:  # an app that wrote to a descriptor that isn't its own
             logger.error("%s said what is no message (%s) and is ended", worker, error)
             worker.signal(signal.SIGKILL)
+        hang_up(worker, self._observer)
         silence.set()
 
     def _hear(self, worker: WorkerHandle, slot: Slot, message: WorkerMessage) -> None:
@@ -299,6 +353,7 @@ class Supervisor:
         self._dispatcher.add(worker.id, worker.sender, worker.words)
         self._ports.slot_up(slot.number, self._dispatcher)
         worker.booted.set()
+        self._observer.ready(worker)
         if slot.successor is worker:
             slot.successor, old = None, slot.current
             slot.current = worker
@@ -315,6 +370,9 @@ class Supervisor:
             self.recycler.wish(worker, wish.reason)
             return
         logger.info("%s is leaving: %s", worker, wish.reason)
+        if not slot.kept:
+            self.retire_slot(slot)
+            return
         self.drain(worker, self._settings.graceful_timeout)
         slot.current = None
         slot.restarts += 1

@@ -11,6 +11,7 @@ import trio
 
 from balancer.core.lifecycle import Event, State, step
 from balancer.core.messages import WorkerMessage
+from balancer.master.extras import Extras
 from balancer.net.channel import Channel
 from balancer.net.handoff import HandoffSender
 
@@ -29,7 +30,15 @@ class WorkerHandle:
     worker's death is no EOF.  OSError when there are no descriptors for them.
     """
 
-    def __init__(self, worker_id: int, slot: int, row: int, words: memoryview, now: float) -> None:
+    def __init__(
+        self,
+        worker_id: int,
+        slot: int,
+        row: int,
+        words: memoryview,
+        now: float,
+        extras: Extras | None = None,
+    ) -> None:
         self.id = worker_id
         self.slot = slot
         self.row = row
@@ -46,9 +55,12 @@ class WorkerHandle:
             self.sender.close()
             raise
         self.channel = Channel[WorkerMessage](near, WorkerMessage)
+        self.extras = Extras() if extras is None else extras
         self.boot_error: BootFailed | None = None
         self.exit_code: int | None = None
         self.expected = False  # it was on its way out when it died
+        self.told_to_leave = False
+        self.connected = True  # it can be spoken to
         self.forked = trio.Event()  # or failed to
         self.booted = trio.Event()  # ready or dead
         self.reaped = trio.Event()  # the exit code is known, or never will be
@@ -87,6 +99,8 @@ class WorkerHandle:
 
     def close(self) -> None:
         """Close everything; idempotent."""
+        self.words.release()
+        self.extras.close()
         self.sender.close()
         self.channel.close()
         self.far.close()

@@ -1,8 +1,9 @@
 """Connections from the master to a worker by SCM_RIGHTS, and the worker's answers.
 
 Each worker has one ``SOCK_SEQPACKET`` pair.  Down go hand-offs, one connection per packet, with its
-number and lane; up come acks, refusals and the word that there is room again.  Nothing else travels
-here: a large message in between would delay an ack.
+number and lane; up come acks, refusals and the words that there is room again, or that the worker
+takes nothing (again) from a lane.  Nothing else travels here: a large message in between would
+delay an ack.
 
 The master keeps three things: its end of the pair, its own copy of every connection until the ack,
 and the worker's *receiving* end too.  A packet in that queue belongs to nobody until somebody
@@ -53,6 +54,9 @@ class AnswerKind(IntEnum):
     NO_FDS = 3
     DRAINING = 4
     ROOM = 5  # of no connection: there is room again after FULL
+    SHUT = 6  # the worker takes nothing from the connection's lane
+    CLOSED = 7  # of no connection: from now on the worker takes nothing from a lane, the number
+    OPENED = 8  # of no connection: now it does again
 
 
 _KINDS = frozenset(map(int, AnswerKind))
@@ -113,7 +117,8 @@ class HandoffSender:
     def answer(self) -> tuple[int, int] | None:
         """The worker's next answer, an ``AnswerKind`` and the number of the connection.
 
-        None when there is none now, or never will be.  The number of ROOM means nothing.
+        None when there is none now, or never will be.  The number of ROOM means nothing, that of
+        CLOSED and OPENED is the lane.
         What is no answer comes of an app that wrote to a descriptor that isn't its own: skipped.
         """
         while True:

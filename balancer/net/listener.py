@@ -61,12 +61,13 @@ class Accepted(NamedTuple):
 @final
 @dataclass(slots=True, eq=False)
 class Listener:
-    """A listening socket, which it owns; ``lane`` is the index of its bind address."""
+    """A listening socket, which it owns; ``lane`` is its number."""
 
     sock: socket.socket
     lane: int
     address: str
     path: str | None = None  # of a UNIX socket that is ours to remove
+    bind: int = 0  # the index of the bind that it comes from: a name may stand for two addresses
     _inode: tuple[int, int] | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -122,13 +123,14 @@ def open_listeners(
     """
     lanes: list[Listener] = []
     try:
-        for bind in binds:
+        for index, bind in enumerate(binds):
             for family, address, v6only in _resolve(bind, binds, where):
                 try:
                     path = bind.path if isinstance(bind, UnixBind) else None
                     with nullcontext() if path is None else lock_folder(path):
                         sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
                         lanes.append(_listen(sock, backlog, len(lanes), path))
+                        lanes[-1].bind = index
                 except OSError as error:
                     raise RunError(_explain(where, bind, error)) from error
     except BaseException:

@@ -23,7 +23,7 @@ from balancer.settings.table import SETTINGS
 if TYPE_CHECKING:
     from balancer.settings.kinds import Kind
 
-__all__ = ["read_file"]
+__all__ = ["read_file", "suggestion", "text_of"]
 
 
 def read_file(file: str) -> Config:
@@ -56,17 +56,17 @@ def read_file(file: str) -> Config:
 def _given(file: str, text: str, key: str, value: object) -> Given:
     origin = Origin(Rank.FILE, key, file, _line(text, key))
     if key not in SETTINGS:
-        raise UsageError(f"{origin}: unknown key{_suggestion(key)}")
+        raise UsageError(f"{origin}: unknown key{suggestion(key)}")
     kind, shown = SETTINGS[key].kind, _show(value)
     items = value if kind.many and isinstance(value, list) else [value]
-    texts = tuple(_text(item, kind) for item in items)
+    texts = tuple(text_of(item, kind) for item in items)
     given = Given(key, origin, shown, tuple(one for one in texts if one is not None))
     if None in texts or not texts:
         raise UsageError(f"{given}: must be {kind.wants}")
     return given
 
 
-def _text(value: object, kind: Kind) -> str | None:
+def text_of(value: object, kind: Kind) -> str | None:
     """The text that a kind's parser gets; None when the type is wrong."""
     # bool is an int to isinstance()
     if type(value) not in kind.toml:
@@ -97,7 +97,7 @@ def _line(text: str, key: str) -> int | None:
     return text.count("\n", 0, match.start()) + 1 if match else None
 
 
-def _suggestion(key: str) -> str:
+def suggestion(key: str) -> str:
     wanted = key.lower().replace("-", "_")
     close = difflib.get_close_matches(wanted, SETTINGS, n=1)
     return f"; did you mean {close[0]}?" if close else ""

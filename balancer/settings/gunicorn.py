@@ -26,7 +26,7 @@ LACKING = frozenset({
     "ca_certs", "capture_output", "casefold_http_method",
     "cert_reqs", "certfile", "check_config", "ciphers", "daemon", "default_proc_name",
     "disable_redirect_access_to_syslog", "do_handshake_on_connect", "dogstatsd_tags",
-    "enable_stdio_inheritance", "errorlog", "forwarder_headers", "group", "header_map",
+    "enable_stdio_inheritance", "errorlog", "forwarder_headers", "header_map",
     "initgroups", "keyfile", "limit_request_field_size", "logconfig", "logconfig_dict",
     "logconfig_json", "logger_class", "paste", "permit_obsolete_folding",
     "permit_unconventional_http_method", "permit_unconventional_http_version", "pre_exec",
@@ -34,7 +34,7 @@ LACKING = frozenset({
     "reload_extra_files", "reuse_port", "secure_scheme_headers", "sendfile", "spew", "ssl_context",
     "ssl_version", "statsd_host", "statsd_prefix", "strip_header_spaces",
     "suppress_ragged_eofs", "syslog", "syslog_addr", "syslog_facility", "syslog_prefix",
-    "tmp_upload_dir", "umask", "user", "worker_class", "worker_tmp_dir",
+    "tmp_upload_dir", "umask", "worker_class", "worker_tmp_dir",
 })  # fmt: skip
 
 WORKER_CLASSES = {

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "FOLDER", "FOLDERS", "LOG_FILE", "LOG_FORMAT", "NAME", "PATH", "PATTERNS",
-    "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "VARIABLES", "WORKERS",
+    "APP", "BINDS", "FOLDER", "FOLDERS", "GROUP", "LOG_FILE", "LOG_FORMAT", "NAME", "PATH",
+    "PATTERNS", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "USER", "VARIABLES",
+    "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
 _NUMBERS = (int, float, str)
+MAX_ID = 2**32 - 2  # the last one means "unchanged" to the system calls
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -194,6 +196,28 @@ def _show_recall(value: float | None) -> str:
     return "off" if value is None else show_duration(value)
 
 
+def _user(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return _whole(text, 0, MAX_ID)
+    import pwd  # for those who give a name
+
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise ValueError("there is no such user") from None
+
+
+def _group(text: str) -> int:
+    if text.isascii() and text.isdecimal():
+        return _whole(text, 0, MAX_ID)
+    import grp
+
+    try:
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise ValueError("there is no such group") from None
+
+
 BINDS = Kind("ADDRESS", parse_bind, wants="a string or a list of strings", many=True)
 WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
@@ -210,3 +234,5 @@ LOG_FORMAT = Kind("FORMAT", check_log_format)
 NAME = Kind("NAME", _name)
 APP = Kind("APP", check_app)
 SWITCH = Kind("", _switch, _show_switch, (bool,), "true or false")
+USER = Kind("USER", _user, toml=(int, str), wants="a user's name or number")
+GROUP = Kind("GROUP", _group, toml=(int, str), wants="a group's name or number")

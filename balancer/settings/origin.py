@@ -15,6 +15,7 @@ class Rank(IntEnum):
     FILE = 1
     ENV = 2
     FLAG = 3
+    ARGUMENT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Origin:
 
     Attributes:
         rank: What kind of place.
-        name: ``-w``, ``BALANCER_WORKERS``, ``workers``.
+        name: ``-w``, ``BALANCER_WORKERS``, ``workers`` (a key, or an argument of a call).
         file: The file of a key, as it was named on the command line.
         line: The key's line in it, when that could be told.
     """
@@ -56,5 +57,5 @@ class Given:
     texts: tuple[str, ...]
 
     def __str__(self) -> str:
-        separator = {Rank.ENV: "=", Rank.FILE: " = "}.get(self.origin.rank, " ")
+        separator = {Rank.ENV: "=", Rank.FILE: " = ", Rank.ARGUMENT: "="}.get(self.origin.rank, " ")
         return f"{self.origin}{separator}{self.shown}".rstrip()

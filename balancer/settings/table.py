@@ -22,6 +22,7 @@ from balancer.settings.kinds import (
     BINDS,
     FOLDER,
     FOLDERS,
+    GROUP,
     LOG_FILE,
     LOG_FORMAT,
     NAME,
@@ -32,6 +33,7 @@ from balancer.settings.kinds import (
     RECALL,
     ROOT_PATH,
     SWITCH,
+    USER,
     VARIABLES,
     WORKERS,
     choice,
@@ -223,6 +225,13 @@ class Settings:
         "replace a worker that has so much memory, or up to 10 % less, at random",
         default_text="off",
     )  # fmt: skip
+    user: int | None = _setting(
+        None, USER, WORK, "the user that workers run as: the master, as root, can bind port 80",
+        short="-u",
+    )  # fmt: skip
+    group: int | None = _setting(
+        None, GROUP, WORK, "the group that workers run as", short="-g", default_text="the user's"
+    )
     preload: bool = _setting(
         False, SWITCH, WORK, "import the app once, before the workers are forked",
         aliases=(Alias("--no-preload", "", "false"),),

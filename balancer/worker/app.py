@@ -8,16 +8,21 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+import msgspec
+
 from balancer.apps.detect import detect
 from balancer.apps.tracebacks import describe
-from balancer.errors import AppError
+from balancer.errors import AppError, InWorkerError
 from balancer.settings import Interface, parse_app
+from balancer.worker.program import MAIN, import_main
 
 if TYPE_CHECKING:
-    from balancer.core.messages import WorkerConfig
+    from types import ModuleType
+
+    from balancer.core.messages import Program, WorkerConfig
     from balancer.settings import AppSpec
 
-__all__ = ["App", "find_app", "import_app"]
+__all__ = ["App", "find_app", "import_app", "servers"]
 
 
 @final
@@ -29,6 +34,13 @@ class App:
     target: object
     interface: Interface
     guessed: bool
+
+
+def servers(config: WorkerConfig) -> list[WorkerConfig]:
+    """The config of each server that a worker has: itself, where there is one."""
+    return [
+        msgspec.structs.replace(config, **msgspec.structs.asdict(each)) for each in config.servers
+    ] or [config]
 
 
 def find_app(config: WorkerConfig) -> App | None:
@@ -64,8 +76,10 @@ def _find(config: WorkerConfig, spec: AppSpec) -> object:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        found: object = importlib.import_module(spec.module)
+        found: object = _import(spec.module, config.program)
     except BaseException as error:
+        if isinstance(error, InWorkerError):  # nobody needs a traceback to understand that
+            raise AppError(f"app {config.app}: {error}") from error
         what = f"app {config.app}: can't import {spec.module}"
         raise AppError(describe(what, error)) from error
     for name in spec.attr.split("."):
@@ -76,6 +90,12 @@ def _find(config: WorkerConfig, spec: AppSpec) -> object:
                 f"app {config.app}: {spec.module} has no attribute {spec.attr}"
             ) from None
     return found
+
+
+def _import(name: str, program: Program | None) -> ModuleType:
+    if program is not None and name == MAIN:
+        return import_main(program)
+    return importlib.import_module(name)
 
 
 def _call(app: str, factory: object) -> object:

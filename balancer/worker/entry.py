@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import io
 import logging
 import os
 import select
@@ -19,6 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, final
 
+import msgspec
 import trio
 
 from balancer import log
@@ -26,21 +28,27 @@ from balancer.apps.asgi.asyncio_only import asyncio_only_modules
 from balancer.core.messages import BootFailed, encode_frame
 from balancer.errors import AppError, BalancerError
 from balancer.net.handoff import HandoffReceiver
+from balancer.net.mailbox import Mailbox
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
 from balancer.worker.accesslog import open_access_log
-from balancer.worker.app import find_app, import_app
+from balancer.worker.app import find_app, import_app, servers
+from balancer.worker.current import become, forbid_servers
+from balancer.worker.group import make_group
 from balancer.worker.hooks import WorkerHooks, load_hooks
+from balancer.worker.identity import take_on
+from balancer.worker.program import adopt
 from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from balancer.core.messages import Spawn, WorkerConfig
     from balancer.worker.accesslog import AccessLog
     from balancer.worker.app import App
+    from balancer.worker.current import CurrentWorker
 
     _BornWith = tuple[
         HandoffReceiver,
@@ -76,20 +84,30 @@ def read_hooks(config: WorkerConfig) -> None:
 
 def preload(config: WorkerConfig) -> None:
     """Import the app once, before the workers are forked."""
-    import_app(config)
+    forbid_servers()
+    adopt(config.program)
+    for each in servers(config):
+        import_app(each)
 
 
 def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     """Be worker ``spawn.worker`` until told to leave; owns ``fds``; returns the exit code."""
     control = socket.socket(fileno=fds[1])
+    extras = dict(zip(spawn.extras, fds[3:], strict=False))
     early = _EarlyTerm(control)
+    if spawn.worker_connections:
+        config = msgspec.structs.replace(config, worker_connections=spawn.worker_connections)
     hooks = WorkerHooks(config, load_hooks(config.config), spawn.worker, spawn.slot)
     _signals(early, hooks)
+    _redirect(extras)
     log.configure(config.log_level)
+    os.environ.update(spawn.env)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
+    mailbox = extras.get("mailbox")
+    current = become(spawn, None if mailbox is None else Mailbox(socket.socket(fileno=mailbox)))
     try:
-        return _work(config, spawn, fds, control, early, hooks)
+        return _work(config, spawn, fds, control, early, hooks, current)
     finally:
         hooks.worker_exit()
 
@@ -101,14 +119,18 @@ def _work(
     control: socket.socket,
     early: _EarlyTerm,
     hooks: WorkerHooks,
+    current: CurrentWorker,
 ) -> int:
-    pair, _, table, *listeners = fds
+    pair, _, table, *rest = fds
+    listeners = rest[len(spawn.extras) :]
     try:
         access = None
         if config.engine != "uvicorn":
             access = open_access_log(config, spawn.worker)
         hooks.post_fork()
-        app = find_app(config)
+        take_on(config.user, config.group)
+        adopt(config.program)
+        found = [(each, find_app(each)) for each in servers(config)]
         born_with = (
             HandoffReceiver(socket.socket(fileno=pair)),
             control,
@@ -118,28 +140,36 @@ def _work(
             hooks,
         )
         if config.engine == "uvicorn":
-            run_worker = _on_asyncio(config, app, born_with)
+            run_worker = _on_asyncio(config, found[0][1], born_with)
         else:
-            run_worker = _on_trio(config, app, spawn.worker, born_with, access)
+            run_worker = _on_trio(found, spawn, born_with, access, current)
     except BalancerError as error:
         return _give_up(control, error)
-    if app is not None and spawn.slot == 1:  # said once, not by every worker
-        _describe(app, config)
+    if spawn.slot == 1:  # said once, not by every worker
+        for each, app in found:
+            if app is not None:
+                _describe(app, each)
     early.pass_on()
     return run_worker()
 
 
 def _on_trio(
-    config: WorkerConfig,
-    app: App | None,
-    worker_id: int,
+    found: Sequence[tuple[WorkerConfig, App | None]],
+    spawn: Spawn,
     born_with: _BornWith,
     access: AccessLog | None,
+    current: CurrentWorker,
 ) -> Callable[[], int]:
     hooks = born_with[-1]
     around = hooks.around if hooks.per_request else None
-    make = partial(make_service, config, app, worker_id, around=around, access=access)
-    worker = Worker(config, make, *born_with, access)
+    makes = [
+        partial(make_service, each, app, spawn.worker, around=around, access=access)
+        for each, app in found
+    ]
+    make = partial(make_group, makes, spawn.servers) if spawn.servers else makes[0]
+    worker = Worker(
+        found[0][0], make, *born_with, access=access, inherited=spawn.inherited, current=current
+    )
 
     def run() -> int:
         code = trio.run(worker.run, strict_exception_groups=True)
@@ -211,6 +241,17 @@ def _signals(early: _EarlyTerm, hooks: WorkerHooks) -> None:
     if sys.stderr is not None:
         # The master asks a worker that hangs for its stacks with ABRT before it kills it.
         faulthandler.enable()
+
+
+def _redirect(extras: dict[str, int]) -> None:
+    """What this process prints goes to the program that started the server, line by line."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if name in extras:
+            os.dup2(extras[name], number)
+            os.close(extras[name])
+            stream = getattr(sys, name)
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)
 
 
 def _describe(app: App, config: WorkerConfig) -> None:

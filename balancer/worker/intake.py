@@ -32,6 +32,7 @@ ANSWERS = {
     Refusal.FULL: AnswerKind.FULL,
     Refusal.NO_FDS: AnswerKind.NO_FDS,
     Refusal.DRAINING: AnswerKind.DRAINING,
+    Refusal.SHUT: AnswerKind.SHUT,
 }
 
 _S = TypeVar("_S", bound=socket.SocketType)
@@ -67,8 +68,18 @@ class Intake(Generic[_S]):
         """Tell the master that a worker it knows as full has room again."""
         self._pair.answer(AnswerKind.ROOM)
 
-    def take(self) -> _S | None:
-        """Receive one connection and answer for it; None if it was refused.
+    def close_lane(self, lane: int) -> None:
+        """Take nothing more from a lane; what is under way already goes back to the master."""
+        self._admission.shut.add(lane)
+        self._pair.answer(AnswerKind.CLOSED, lane)
+
+    def open_lane(self, lane: int) -> None:
+        """Take connections from a lane again."""
+        self._admission.shut.discard(lane)
+        self._pair.answer(AnswerKind.OPENED, lane)
+
+    def take(self) -> tuple[_S, int] | None:
+        """Receive one connection, and its lane, and answer for it; None if it was refused.
 
         Raises:
             BlockingIOError: there is none now.
@@ -78,7 +89,7 @@ class Intake(Generic[_S]):
         if handoff is None:
             raise EOFError
         number, lane, fd = handoff
-        refusal = self._admission.offered(received=fd is not None)
+        refusal = self._admission.offered(received=fd is not None, lane=lane)
         if refusal is not None:
             if fd is not None:
                 socket.close(fd)
@@ -88,7 +99,7 @@ class Intake(Generic[_S]):
         self._slot.opened()
         self._pair.answer(AnswerKind.ACK, number)
         # all three given, or the constructor asks the kernel for each of them
-        return self._kind(self._families[lane], socket.SOCK_STREAM, 0, fd)
+        return self._kind(self._families[lane], socket.SOCK_STREAM, 0, fd), lane
 
 
 @final

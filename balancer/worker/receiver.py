@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
 
-    Serve = Callable[[socket.SocketType], Coroutine[Any, Any, None]]
+    Serve = Callable[[socket.SocketType, int], Coroutine[Any, Any, None]]
+    """Serves a connection that came by a lane."""
 
 __all__ = ["KernelAcceptor", "Receiver"]
 
@@ -66,6 +67,14 @@ class Receiver:
         """Tell the master that a worker it knows as full has room again."""
         self._intake.room()
 
+    def close_lane(self, lane: int) -> None:
+        """Take nothing more from a lane; what is under way already goes back to the master."""
+        self._intake.close_lane(lane)
+
+    def open_lane(self, lane: int) -> None:
+        """Take connections from a lane again."""
+        self._intake.open_lane(lane)
+
     def _promote(self) -> None:
         # A task begins with a copy of the context that starts it, and this may be a connection's:
         # what the app has set there (a user, say) is no business of the next one's.
@@ -77,14 +86,14 @@ class Receiver:
             await trio.lowlevel.wait_readable(self._intake.fileno())
             for _ in range(BATCH):
                 try:
-                    sock = take()
+                    taken = take()
                 except BlockingIOError:
                     break
                 except EOFError:
                     return
-                if sock is None:
+                if taken is None:
                     continue
-                connection = self._serve(sock)
+                connection = self._serve(*taken)
                 trap = begin(connection)
                 if trap is not None:
                     self._promote()

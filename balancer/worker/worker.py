@@ -16,6 +16,7 @@ import logging
 import math
 import random
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -34,6 +35,7 @@ from balancer.core.messages import (
 from balancer.errors import AppError, BalancerError, ExitCode
 from balancer.http1.inline import drive
 from balancer.net.channel import Channel
+from balancer.worker.group import ServiceGroup
 from balancer.worker.intake import RequestLimit
 from balancer.worker.receiver import KernelAcceptor, Receiver
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
     from balancer.worker.accesslog import AccessLog
+    from balancer.worker.current import CurrentWorker
     from balancer.worker.hooks import WorkerHooks
 
 __all__ = ["Worker"]
@@ -74,6 +77,8 @@ class Worker:
         listeners: list[socket.socket],
         hooks: WorkerHooks | None = None,
         access: AccessLog | None = None,
+        inherited: tuple[int, ...] = (),
+        current: CurrentWorker | None = None,
     ) -> None:
         self._hooks = hooks
         self._config = config
@@ -86,17 +91,25 @@ class Worker:
             limit = RequestLimit(slot, config.max_requests + jitter, self._enough.set)
         self._admission = Admission(config.worker_connections)
         self._service = make_service(limit or slot, self)
+        if isinstance(self._service, ServiceGroup):
+            self._serves = self._service.by_lane
+        else:
+            self._serves = [self._service.serve] * max(1, len(families))
         self._channel = Channel[WorkerRequest](control, WorkerRequest)
         self._receiver = Receiver(pair, self._admission, slot, families, self._serve)
         # From one listener for all, one at a time: a batch would starve the others.
         batch = 1 if config.shared_accept else 16
+        lanes = inherited or (0,) * len(listeners)
         self._acceptors = [
-            KernelAcceptor(sock, self._admission, slot, self._start, batch=batch)
-            for sock in listeners
+            KernelAcceptor(sock, self._admission, slot, partial(self._start, lane), batch=batch)
+            for sock, lane in zip(listeners, lanes, strict=True)
         ]
         self._asked_to_leave = False
         self.gave_up = False
         """Something of the app still runs, and nothing can stop it."""
+        self._current = current
+        if current is not None:
+            current.attach(self._channel, self._receiver, frozenset(lanes))
         self._starting = trio.CancelScope()
         self._idle = trio.Event()
         self._done = trio.Event()
@@ -118,6 +131,8 @@ class Worker:
             self._nursery = nursery
             await nursery.start(self._signals)
             nursery.start_soon(self._obey)
+            if self._current is not None:
+                nursery.start_soon(self._current.read_mail)
             code = await self._start_app(nursery)
             if code is ExitCode.OK and not self._starting.cancelled_caught:
                 await self._serve_all()
@@ -161,12 +176,12 @@ class Worker:
                 nursery.cancel_scope.cancel()
             connections.cancel_scope.cancel()
 
-    def _start(self, sock: socket.SocketType) -> None:
-        self._connections.start_soon(drive, self._serve(sock))
+    def _start(self, lane: int, sock: socket.SocketType) -> None:
+        self._connections.start_soon(drive, self._serve(sock, lane))
 
-    async def _serve(self, sock: socket.SocketType) -> None:
+    async def _serve(self, sock: socket.SocketType, lane: int) -> None:
         try:
-            await self._service.serve(sock)
+            await self._serves[lane](sock)
         finally:
             self._slot.closed()
             if self._admission.ended():

@@ -189,11 +189,16 @@ def block(stack: ExitStack, server: Server, port: int, worker: int) -> RawConnec
     pid = server.workers[worker]
     connection = stack.enter_context(RawConnection(port))
     connection.send(request(f"/block/{_BLOCK:g}"))
+    wait_until_blocked(pid)
+    return connection
+
+
+def wait_until_blocked(pid: int) -> None:
+    """Return once the event loop of a process stands still."""
     until = monotonic() + 1.0
     while _system_call(pid) not in _BLOCKING_CALLS:
-        assert monotonic() < until, f"worker {worker} does not block: not its turn?"
+        assert monotonic() < until, f"process {pid} does not block: not its turn?"
         sleep(0.001)
-    return connection
 
 
 def until_noticed(

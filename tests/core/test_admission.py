@@ -23,12 +23,19 @@ class Told(RuleBasedStateMachine):
         self.seats: float = math.inf
         self.parked = False  # the master's view: refused as full, not heard of room since
         self.closed = False
+        self.shut: set[int] = set()
 
-    @rule(received=st.booleans())
-    def offer(self, received: bool) -> None:
-        answer = self.admission.offered(received=received)
+    @rule(lanes=st.sets(st.integers(0, 1)))
+    def shut_lanes(self, lanes: set[int]) -> None:
+        self.shut = self.admission.shut = lanes
+
+    @rule(received=st.booleans(), lane=st.integers(0, 1))
+    def offer(self, received: bool, lane: int) -> None:
+        answer = self.admission.offered(received=received, lane=lane)
         if self.closed:
             assert answer is Refusal.DRAINING
+        elif lane in self.shut:
+            assert answer is Refusal.SHUT
         elif not received:
             assert answer is Refusal.NO_FDS
         elif self.inside == self.limit or not self.seats:

@@ -318,16 +318,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.delivered: set[int] = set()
         self.dropped: set[int] = set()
         self.all = 0
+        self.shut: set[tuple[int, int]] = set()
+        self.exclusive: set[int] = set()
 
     @rule(
         policy=st.sampled_from(sorted(POLICIES)),
         window=st.integers(1, 3),
         recall=st.sampled_from([None, 0.1]),
+        exclusive=st.sets(st.integers(0, 1)),
     )
-    def start_over(self, policy: str, window: int, recall: float | None) -> None:
+    def start_over(
+        self, policy: str, window: int, recall: float | None, exclusive: set[int]
+    ) -> None:
         if not self.all:
-            self.window = window
-            self.scheduler = Scheduler(2, POLICIES[policy], window=window, limit=5, recall=recall)
+            self.window, self.exclusive = window, exclusive
+            self.shut.clear()
+            self.scheduler = Scheduler(
+                2, POLICIES[policy], window=window, limit=5, recall=recall, exclusive=exclusive
+            )
             for worker in self.workers:
                 self.scheduler.join(worker)
 
@@ -413,7 +421,29 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.scheduler.refused(number, worker, reason, self.now) is connection
             self.received.discard(number)
             self.queued.add(number)
+            if reason is Refusal.SHUT:
+                self.shut.add((worker, connection.lane))
             self.settle()
+
+    @rule(data=st.data(), lane=st.integers(0, 1))
+    def close_lane(self, data: st.DataObject, lane: int) -> None:
+        if self.workers:
+            worker = data.draw(st.sampled_from(sorted(self.workers)))
+            self.shut.add((worker, lane))
+            self.scheduler.shut(worker, lane)
+            self.settle()
+
+    @rule(data=st.data())
+    def reopen_lane(self, data: st.DataObject) -> None:
+        if shut := sorted(each for each in self.shut if each[0] in self.workers):
+            worker, lane = data.draw(st.sampled_from(shut))
+            self.shut.discard((worker, lane))
+            self.scheduler.reopen(worker, lane)
+            self.settle()
+
+    def serves(self, worker: int, lane: int) -> bool:
+        owner = self.scheduler.lanes[lane].owner
+        return (worker, lane) not in self.shut and (lane not in self.exclusive or owner == worker)
 
     @rule(data=st.data())
     def forge(self, data: st.DataObject) -> None:
@@ -480,10 +510,23 @@ class SchedulerMachine(RuleBasedStateMachine):
                 worker
                 for worker in self.workers
                 if not self.scheduler.held(worker)
+                and self.serves(worker, lane.index)
                 and sum(c.lane == lane.index for c in self.inflight.values() if c.worker == worker)
                 < self.window
             }
             assert len(lane.free) == len(expected)
+
+    @invariant()
+    def an_exclusive_lane_has_one_owner_if_anybody_can_be(self) -> None:
+        for lane in self.scheduler.lanes:
+            able = {
+                worker
+                for worker in self.workers
+                if not self.scheduler.held(worker) & Hold.CLOSED
+                and (worker, lane.index) not in self.shut
+            }
+            if lane.index in self.exclusive:
+                assert lane.owner in able if able else lane.owner == 0
 
     @invariant()
     def accepting_means_room(self) -> None:

@@ -252,13 +252,13 @@ def test_settings_of_a_file_and_what_has_no_effect(tmp_path: Path) -> None:
     )
     (tmp_path / "conf.py").write_text(
         f"chdir = {str(tmp_path / 'app')!r}\nraw_env = ['A=b=c']\nwsgi_app = 'native:main:app'\n"
-        "workers = 7\ndaemon = True\nuser = 'nobody'\n"
+        "workers = 7\ndaemon = True\nsyslog = True\n"
     )
     with BalancerServer("-c", "python:conf", workers=2, cwd=tmp_path) as server:
         assert len(server.workers) == 2  # -w of the command line is stronger
         assert raw.get(server.port).body.decode() == f"{tmp_path / 'app'} b=c"
         [line] = [line for line in server.log_lines() if "[WARNING]" in line]
-        assert line.endswith("-c python:conf: no effect here: daemon, user")
+        assert line.endswith("-c python:conf: no effect here: daemon, syslog")
 
 
 def test_help_says_where_hooks_come_from() -> None:

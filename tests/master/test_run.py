@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from balancer.master.run import _hand_off
+from balancer.errors import UsageError
+from balancer.master.plan import Plan
+from balancer.master.run import Master, _hand_off
 from balancer.settings import Settings
 
 
@@ -19,3 +21,9 @@ from balancer.settings import Settings
 )
 def test_the_banner_names_only_what_has_a_meaning(settings: Settings, words: str) -> None:
     assert _hand_off(settings) == words
+
+
+def test_only_root_starts_workers_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(UsageError, match="-u 65534: only root can start workers as somebody else"):
+        Master(Settings(user=65534), Plan())

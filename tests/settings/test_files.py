@@ -40,7 +40,7 @@ def test_toml_numbers_and_lists(tmp_path: Path) -> None:
         ("zzz = 3", ":1: zzz: unknown key"),
         ("'zzz' = 3", ":1: zzz: unknown key"),
         ("origins = 3", ":1: origins: unknown key"),
-        ("[server]\nx = 1", ":1: server: unknown key"),
+        ("[table]\nx = 1", ":1: table: unknown key"),
         ("workers = true", ":1: workers = true: must be a number"),
         ("workers = 1.5", ":1: workers = 1.5: must be a number"),
         ("workers = 0", ":1: workers = 0: must be at least 1"),

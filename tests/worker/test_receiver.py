@@ -22,7 +22,7 @@ USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobo
 async def test_no_connection_sees_the_context_of_another(waits: bool) -> None:
     seen = []
 
-    async def serve(sock: socket.SocketType) -> None:
+    async def serve(sock: socket.SocketType, _lane: int) -> None:
         seen.append(USER.get())
         USER.set(f"user {len(seen)}")
         if waits:

@@ -64,14 +64,14 @@ class Receiver:
     def _ready(self) -> None:
         for _ in range(BATCH):
             try:
-                sock = self._intake.take()
+                taken = self._intake.take()
             except BlockingIOError:
                 return
             except EOFError:
                 self.stop()
                 return
-            if sock is not None:
-                self._start(sock)
+            if taken is not None:
+                self._start(taken[0])
 
 
 @final

@@ -1,0 +1,164 @@
+"""From the arguments of a call to settings and a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from balancer.cluster.apps import Server, name_of, this_program
+from balancer.core.messages import ServerConfig
+from balancer.core.policy import KERNEL_POLICIES
+from balancer.errors import UsageError
+from balancer.hooks import Hooks
+from balancer.settings.calls import read_arguments
+from balancer.settings.files import read_file
+from balancer.settings.load import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from balancer.core.messages import Program
+    from balancer.settings import Settings
+
+__all__ = ["Assembly", "assemble", "check_env"]
+
+logger = logging.getLogger("balancer")
+
+OF_SERVERS = ("bind", "interface", "factory", "root_path")
+"""What each of several servers says for itself."""
+MAX_PASSED = 32 * 1024
+"""Bytes; they travel in one packet, which has at most 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """What to serve, and how; the fields but the first are as in ``Plan``."""
+
+    settings: Settings
+    program: Program
+    servers: tuple[ServerConfig, ...] = ()
+    server_of_bind: tuple[int, ...] = ()
+    exclusive: frozenset[int] = frozenset()
+    hooks: Hooks | None = None
+
+
+def assemble(
+    apps: Sequence[object],
+    arguments: Mapping[str, object],
+    *,
+    caller: str | None,
+    env: Mapping[str, str],
+) -> Assembly:
+    """What a call with these apps, or ``Server`` objects, and settings means.
+
+    Raises:
+        UsageError: it makes no sense; the text names the argument.
+    """
+    servers = [each for each in apps if isinstance(each, Server)]
+    if len(servers) != len(apps) or not apps:
+        return _one(apps, arguments, caller, env)
+    for name in OF_SERVERS:
+        if arguments.get(name) is not None:
+            raise UsageError(f"{name}: is given in each Server(), not beside them")
+    binds: list[str] = []
+    server_of_bind: list[int] = []
+    exclusive: set[int] = set()
+    configs = []
+    for index, server in enumerate(servers):
+        configs.append(_server(server, caller))
+        own = [server.bind] if isinstance(server.bind, str) else list(server.bind)
+        if server.exclusive:
+            exclusive.update(range(len(binds), len(binds) + len(own)))
+        binds += own
+        server_of_bind += [index] * len(own)
+    settings, hooks = _load({**arguments, "app": configs[0].app, "bind": binds}, env)
+    if settings.engine != "trio":
+        raise UsageError(
+            f"engine={settings.engine!r}: serves one app; several servers need the trio engine"
+        )
+    if exclusive and settings.policy in KERNEL_POLICIES:
+        raise UsageError(
+            f"policy={settings.policy!r}: the kernel gives no connections to one worker only; "
+            "exclusive needs round-robin or least-connections"
+        )
+    program = _program([config.app for config in configs if config.app])
+    return Assembly(
+        settings, program, tuple(configs), tuple(server_of_bind), frozenset(exclusive), hooks
+    )
+
+
+def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
+    """Environment variables of a worker, or UsageError."""
+    for name, value in (env or {}).items():
+        if not all(isinstance(each, str) for each in (name, value)):
+            raise UsageError(f"env {name!r}: names and values are strings")
+        if not name or "=" in name or "\0" in name + value:
+            raise UsageError(f"env {name!r}: no variable can have this name, or this value")
+    if (size := len(msgspec.msgpack.encode(env or {}))) > MAX_PASSED:
+        raise UsageError(
+            f"env: {size} bytes are too many to pass to a worker (at most {MAX_PASSED})"
+        )
+    return dict(env or {})
+
+
+def _program(apps: Sequence[str]) -> Program:
+    program = this_program(apps)
+    if (size := len(msgspec.msgpack.encode(program))) > MAX_PASSED:
+        raise UsageError(
+            f"sys.path and sys.argv: {size} bytes are too many to pass to workers (at most "
+            f"{MAX_PASSED}); shorten one of them before the call"
+        )
+    return program
+
+
+def _one(
+    apps: Sequence[object],
+    arguments: Mapping[str, object],
+    caller: str | None,
+    env: Mapping[str, str],
+) -> Assembly:
+    if len(apps) > 1:
+        raise UsageError("several apps: give each its address, as balancer.Server(app, bind=…)")
+    name = None if not apps or apps[0] is None else name_of(apps[0], caller)
+    settings, hooks = _load({**arguments, "app": name}, env)
+    return Assembly(settings, _program([name] if name else []), hooks=hooks)
+
+
+def _server(server: Server, caller: str | None) -> ServerConfig:
+    name = None if server.app is None else name_of(server.app, caller)
+    # read as settings, for what is wrong with them
+    own = load(
+        read_arguments(
+            {
+                "app": name,
+                "interface": server.interface,
+                "factory": server.factory,
+                "root_path": server.root_path,
+            }
+        )
+    )
+    return ServerConfig(
+        app=own.app, interface=own.interface, factory=own.factory, root_path=own.root_path
+    )
+
+
+def _load(arguments: Mapping[str, object], env: Mapping[str, str]) -> tuple[Settings, Hooks | None]:
+    """Settings from everywhere, and the master's hooks where a file was named."""
+    workers = arguments.get("workers")
+    # none at all is for programs that fork by themselves; on a command line it would be a mistake
+    none = workers == "0" or (type(workers) is int and workers == 0)
+    given = {name: value for name, value in arguments.items() if name != "workers" or not none}
+    file = given.pop("config", None)
+    if not isinstance(file, str | None):
+        raise UsageError(f"config={file!r}: must be the name of a file")
+    config = None if file is None else read_file(file)
+    settings = load(read_arguments(given), file=config, env=env)
+    if config is not None and config.warning is not None:
+        logger.warning(config.warning)
+    if none:
+        settings = dataclasses.replace(settings, workers=0)
+    return settings, None if config is None else Hooks(config.functions)

@@ -1,0 +1,73 @@
+"""``balancer.run``: ``balancer serve`` as a call, for scripts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from balancer.cluster.assemble import assemble
+from balancer.errors import BalancerError
+from balancer.master.plan import Plan
+from balancer.master.run import run as serve
+from balancer.worker.current import refuse_in_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["run"]
+
+
+def run(*apps: object, **settings: object) -> None:
+    """Serve an app, or several ``Server`` objects, until told to stop; then return.
+
+    This is ``balancer serve`` with the app and the flags as arguments: the same banner, signals,
+    pid file and control socket, and what the environment says (``PORT``, ``BALANCER_WORKERS``…)
+    where no argument does.  What keeps the server from starting is printed as one sentence, and
+    ends the script with the exit code that the command would have.
+
+    Put it under ``if __name__ == "__main__":``, because workers import the script for the app.
+
+    Args:
+        apps: An import string, or a function, class or instance that is an attribute of a module.
+            None: the demo.
+        settings: As on the command line: ``workers``, ``bind``, ``policy``…; ``config`` names a
+            file of settings, and of hooks.
+
+    Raises:
+        UsageError: an argument makes no sense.
+        InWorkerError: this is a worker.
+        SystemExit: the server can't start.
+    """
+    refuse_in_worker("balancer.run()")
+    caller = sys._getframe(1).f_globals.get("__name__")
+    assembly = assemble(apps, settings, caller=caller, env=os.environ)
+    plan = Plan(
+        servers=assembly.servers,
+        server_of_bind=assembly.server_of_bind,
+        exclusive=assembly.exclusive,
+        program=assembly.program,
+    )
+    try:
+        serve(assembly.settings, assembly.hooks, plan)
+    except BalancerError as error:
+        _leave(error)
+    except ExceptionGroup as group:  # out of the master's nurseries
+        ours, others = group.split(BalancerError)
+        if ours is None or others is not None:
+            raise
+        _leave(next(_leaves(ours)))
+
+
+def _leave(error: Exception) -> None:
+    assert isinstance(error, BalancerError)
+    print(f"balancer: error: {' '.join(str(error).split())}", file=sys.stderr)
+    raise SystemExit(int(error.exit_code)) from error
+
+
+def _leaves(group: ExceptionGroup[BalancerError]) -> Iterator[BalancerError]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
