@@ -29,6 +29,9 @@ Address = tuple[str, int] | str | None
 """Host and port; the path of a Unix socket; None when the peer has none or is gone."""
 
 UNASKED: Address = "(not asked yet)"
+GONE: Address = ("", 0)
+"""Of a TCP client that has reset the connection: not None, which is a client on a UNIX socket, and
+trusted where those are."""
 
 RECV_FLAGS = socket.MSG_DONTWAIT
 SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
@@ -137,6 +140,8 @@ class SocketTransport:
     def peer(self) -> Address:
         if self._peer is UNASKED:
             self._peer = _address(self._sock.getpeername)
+            if self._peer is None and self._sock.family != socket.AF_UNIX:
+                self._peer = GONE
         return self._peer
 
     @property

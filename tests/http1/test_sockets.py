@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from balancer.http1 import Exchange, Http1Config, Http1Server, NullStats, SocketTransport
+from balancer.http1 import (
+    ClientGone,
+    Exchange,
+    Http1Config,
+    Http1Server,
+    NullStats,
+    SocketTransport,
+)
+from balancer.settings import TrustedPeers
 from tests.http1.fakes import heartbeat, undated
 
 if TYPE_CHECKING:
@@ -238,3 +246,17 @@ async def test_a_status_that_none_is_becomes_500(status: int) -> None:
     async with served(handler) as (stream, _):
         await stream.send_all(GET)
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_a_client_that_has_reset_is_not_taken_for_a_local_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    transport = SocketTransport(accepted)
+    with pytest.raises(ClientGone):
+        transport.recv_nowait(1)
+    assert transport.peer == ("", 0)
+    assert "" not in TrustedPeers(["unix:", "127.0.0.1"])
+    transport.close()
