@@ -58,7 +58,7 @@ def test_by_default_it_is_python(path: str, wanted: bool) -> None:
 def test_patterns(
     include: tuple[str, ...], exclude: tuple[str, ...], path: str, wanted: bool
 ) -> None:
-    assert (f"/work/{path}" in FileFilter(["/work"], include, exclude)) == wanted
+    assert (f"/site/{path}" in FileFilter(["/site"], include, exclude)) == wanted
 
 
 def test_without_watchfiles_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
