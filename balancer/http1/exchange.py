@@ -286,7 +286,9 @@ class Exchange:
         connection = self._connection
         data = b"".join((*pieces, body) if self._has_body else pieces)
         self.phase = STREAMING
-        if not self.persist and connection.nothing_follows(self, self._head):
+        if self.persist:
+            sent = connection.transport.post_nowait(data)
+        elif connection.nothing_follows(self, self._head):
             sent = connection.transport.send_last_nowait(data)
         else:
             sent = connection.transport.send_nowait(data)

@@ -27,20 +27,19 @@ from __future__ import annotations
 
 import contextvars
 import select
-import types
 from typing import TYPE_CHECKING, Any, final
 
 import trio
-from outcome import Error
 
 from balancer.http1.inline import begin, carry_on, drive
-from balancer.http1.transport import SocketTransport
+from balancer.http1.outbox import Outbox
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Awaitable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine
 
-__all__ = ["PolledTransport", "Poller"]
+    from balancer.http1.polled import PolledTransport
+
+__all__ = ["Poller"]
 
 if TYPE_CHECKING or hasattr(select, "epoll"):
     EDGES = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
@@ -50,9 +49,15 @@ BATCH = 64
 
 @final
 class Poller:
-    """Wakes the readers of its transports, once it has been started; owns the epoll."""
+    """Wakes the readers of its transports, once it has been started; owns the epoll.
 
-    def __init__(self) -> None:
+    Args:
+        send_timeout: seconds that a client has to take what it was sent.
+    """
+
+    def __init__(self, send_timeout: float = 30.0) -> None:
+        self.outbox = Outbox()
+        self.send_timeout = send_timeout
         self._epoll = select.epoll()
         self._transports: dict[int, PolledTransport] = {}
         self._events: list[tuple[int, int]] = []  # heard, and not passed on yet
@@ -80,7 +85,7 @@ class Poller:
         self._clean.run(self._nursery.start_soon, self._lead)
 
     async def _lead(self) -> None:
-        events = self._events
+        events, outbox = self._events, self.outbox
         while True:
             while events:
                 fd, flags = events.pop()
@@ -88,15 +93,20 @@ class Poller:
                 parked = None if transport is None else transport.edge(flags)
                 if parked is None:
                     continue
+                outbox.begin()
                 trap = begin(parked)
                 if trap is not None:
+                    outbox.flush()
                     self._promote()
                     await carry_on(parked, trap)
                     return
+                outbox.end(last=not events)
                 if contextvars.copy_context() != self._clean:
                     # The app has left something in this task's context without ever waiting.
+                    outbox.flush()
                     self._promote()
                     return
+            outbox.flush()
             events += self._epoll.poll(0, BATCH)
             if events:  # the other tasks want their turn, too
                 await trio.lowlevel.checkpoint()
@@ -116,6 +126,10 @@ class Poller:
         """Wake what was parked with an exception, in a task of its own."""
         self._clean.run(self._nursery.start_soon, drive, coroutine, error)
 
+    def start_soon(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something that belongs to a connection, in a task of its own."""
+        self._clean.run(self._nursery.start_soon, task)
+
     def add(self, fd: int, transport: PolledTransport) -> None:
         """Report edges on ``fd``, beginning with what is there already."""
         self._transports[fd] = transport
@@ -126,93 +140,3 @@ class Poller:
         del self._transports[fd]
         if not self._epoll.closed:
             self._epoll.unregister(fd)
-
-
-@final
-class PolledTransport(SocketTransport):
-    """A socket whose reader is woken by a ``Poller``; its writer waits with trio.
-
-    It is the ``Park`` of its connection, which has to be driven by ``http1.inline`` then.
-    """
-
-    __slots__ = ("_coroutine", "_poller", "_reader", "_registered")
-
-    is_park = True
-
-    def __init__(self, sock: socket.SocketType, poller: Poller) -> None:
-        super().__init__(sock)
-        self._poller = poller
-        self._registered = False
-        self._reader: trio.lowlevel.Task | None = None
-        self._coroutine: Coroutine[Any, Any, None] | None = None
-
-    def wait_readable(self) -> Awaitable[None]:
-        # No coroutine of our own around trio's: this is once per request.
-        if self._ready:  # and still if this is cancelled: nobody has read yet
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105
-        if self._reader is not None:
-            raise trio.BusyResourceError("another task is already reading this connection")
-        self._register()
-        self._reader = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105
-
-    @types.coroutine
-    def wait_request(self) -> Generator[Any, Any, None]:
-        if not self._ready:
-            self._register()
-            yield self
-
-    def _register(self) -> None:
-        if not self._registered:
-            self._poller.add(self._fd, self)
-            self._registered = True
-
-    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._coroutine = coroutine
-
-    def unpark(self) -> Coroutine[Any, Any, None] | None:
-        """The coroutine that was kept, if one was; it is the caller's to drive or close."""
-        coroutine, self._coroutine = self._coroutine, None
-        return coroutine
-
-    def edge(self, flags: int) -> Coroutine[Any, Any, None] | None:
-        """The kernel's news: wake the reader, or remember it for the next one.
-
-        Returns the coroutine to drive, where it was parked.
-        """
-        if flags & ENDING:
-            self._ended = True
-        self._ready = True  # until somebody has read: who is woken may be cancelled before that
-        parked = self._coroutine
-        if parked is not None:
-            self._coroutine = None
-            return parked
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            trio.lowlevel.reschedule(reader)
-        return None
-
-    def interrupt(self) -> None:
-        coroutine = self.unpark()
-        if coroutine is not None:
-            self._poller.resume(coroutine, trio.ClosedResourceError("interrupted"))
-            return
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            trio.lowlevel.reschedule(reader, Error(trio.ClosedResourceError("interrupted")))
-        super().interrupt()
-
-    def close(self) -> None:
-        if self._registered:
-            self._registered = False
-            self._poller.remove(self._fd)
-        super().close()
-
-    def abort(self) -> None:
-        if self._fd >= 0:
-            self.interrupt()
-        super().abort()
-
-    def _forget(self, _: object) -> trio.lowlevel.Abort:
-        self._reader = None
-        return trio.lowlevel.Abort.SUCCEEDED

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, final
 
 from balancer.http1.connection import Connection, Shared
-from balancer.http1.poller import PolledTransport, Poller
+from balancer.http1.polled import PolledTransport
+from balancer.http1.poller import Poller
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Http1Server:
         if not Poller.available():
             return
         try:
-            self._poller = Poller()
+            self._poller = Poller(self._shared.config.send_timeout)
         except OSError:  # EMFILE: trio's waits need no descriptor, so they make do
             return
         self._poller.start(nursery)

@@ -70,6 +70,12 @@ class Transport(Protocol):
             ClientGone: the connection broke.
         """
 
+    def post_nowait(self, data: bytes) -> int:
+        """As ``send_nowait``, for a response behind which the connection is idle.
+
+        It may leave a moment later, together with those of other connections.
+        """
+
     def send_last_nowait(self, data: bytes) -> int:
         """As ``send_nowait``, and if everything was taken, as ``send_eof`` after it."""
 
@@ -168,6 +174,9 @@ class SocketTransport:
             return 0
         except OSError as error:  # EPIPE, ECONNRESET …
             raise ClientGone(str(error)) from error
+
+    def post_nowait(self, data: bytes) -> int:
+        return self.send_nowait(data)
 
     def send_last_nowait(self, data: bytes) -> int:
         """The response and its end leave in one segment, which wakes the client once."""

@@ -79,6 +79,9 @@ class MemoryTransport:
             self._room -= len(taken)
         return len(taken)
 
+    def post_nowait(self, data: bytes) -> int:
+        return self.send_nowait(data)
+
     def send_last_nowait(self, data: bytes) -> int:
         sent = self.send_nowait(data)
         if sent == len(data):

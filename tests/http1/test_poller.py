@@ -12,7 +12,8 @@ import trio
 import trio.testing
 
 from balancer.http1.inline import begin
-from balancer.http1.poller import PolledTransport, Poller
+from balancer.http1.polled import PolledTransport
+from balancer.http1.poller import Poller
 from balancer.http1.transport import receive, send_all
 
 if TYPE_CHECKING:
