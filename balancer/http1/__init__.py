@@ -1,8 +1,11 @@
 """The worker's HTTP/1.1 engine.
 
-``transport`` carries bytes and ``poller`` wakes its readers; ``heads`` and ``bodies`` understand
-the bytes (both pure); ``exchange`` is what a handler sees, ``responses`` renders what it says
-(pure); ``connection`` is the loop over one connection, ``server`` holds those of a worker.
+From below: ``transport`` carries bytes; ``poller`` wakes the readers of all ``polled`` ones and
+``outbox`` lets their answers leave together; ``wire`` adds deadlines, ``reader`` the requests that
+come, and ``connection`` is the loop over them.  ``heads`` and ``bodies`` understand the bytes
+(pure): the common head by one expression, any other by ``strict`` and h11, into a ``head``.
+``request`` and ``exchange`` are what a handler sees, ``responses`` renders what it says (pure).
+``server`` holds the connections of a worker.
 """
 
 from balancer.http1.config import Http1Config, NullStats, Stats

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, final
 
 from balancer.http1.errors import RequestError
-from balancer.http1.heads import split_field
+from balancer.http1.strict import split_field
 
 if TYPE_CHECKING:
     from balancer.http1.config import Http1Config

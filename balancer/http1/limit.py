@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.http1.errors import RequestError
-from balancer.http1.exchange import Phase
+from balancer.http1.phase import Phase
 
 if TYPE_CHECKING:
-    from balancer.http1.connection import Shared
     from balancer.http1.exchange import Exchange, Handler
+    from balancer.http1.shared import Shared
 
 __all__ = ["RequestLimit"]
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from balancer.http1.errors import RequestError
-from balancer.http1.exchange import Exchange, Phase
+from balancer.http1.exchange import Exchange
 from balancer.http1.heads import parse_head
+from balancer.http1.phase import DONE
 
 if TYPE_CHECKING:
     from balancer.http1.config import Http1Config
-    from balancer.http1.heads import Head
+    from balancer.http1.head import Head
     from balancer.http1.responses import Fields, ResponseHead
 
 __all__ = ["FullyLoggedExchange", "LoggedExchange", "try_to_parse"]
-
-DONE = Phase.DONE
 
 
 class LoggedExchange(Exchange):

@@ -6,9 +6,10 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, final
 
-from balancer.http1.connection import Connection, Shared
+from balancer.http1.connection import Connection
 from balancer.http1.polled import PolledTransport
 from balancer.http1.poller import Poller
+from balancer.http1.shared import Shared
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from balancer.http1 import (
     MisuseError,
     RequestError,
 )
-from balancer.http1.exchange import Phase
+from balancer.http1.phase import Phase
 from tests.http1.fakes import CUTS, answer_to, conversation
 
 if TYPE_CHECKING:

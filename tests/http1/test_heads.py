@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from balancer.http1 import Http1Config, RequestError
-from balancer.http1.heads import FAST, only_blank_lines, parse_head, strict_head
+from balancer.http1.heads import FAST, only_blank_lines, parse_head
+from balancer.http1.strict import strict_head
 
 if TYPE_CHECKING:
-    from balancer.http1.heads import Head
+    from balancer.http1.head import Head
 
 LIMITS = Http1Config()
 SMALL = Http1Config(max_request_line=24, max_head=64, max_fields=3)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import trio
 
 from balancer.http1.errors import ClientGone, RequestError
-from balancer.http1.exchange import Phase
+from balancer.http1.phase import Phase
 
 if TYPE_CHECKING:
     from balancer.apps.wsgi.mailbox import Mailbox
