@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import mmap
 import os
+from bisect import bisect_left
 from enum import IntEnum
-from typing import final
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["BUCKETS", "ROWS", "SlotTable", "SlotWriter", "Word"]
 
@@ -112,6 +116,24 @@ class SlotWriter:
         words[_BYTES_IN] += bytes_in
         words[_BYTES_OUT] += bytes_out
         words[_LATENCY + min(int(seconds * 1e6).bit_length(), _LAST)] += 1
+
+    def requests_done(self, done: Sequence[tuple[int, float, int, int]]) -> None:
+        """``request_done`` for many at once, at least one; a tenth of its cost for each."""
+        words = self._words
+        statuses, seconds, bytes_in, bytes_out = zip(*done, strict=True)
+        words[_REQUESTS] += len(done)
+        for status in set(statuses):
+            if status:
+                words[_CLASS + status // 100] += statuses.count(status)
+        words[_BYTES_IN] += sum(bytes_in)
+        words[_BYTES_OUT] += sum(bytes_out)
+        micros = sorted([each * 1e6 for each in seconds])
+        start, end = 0, len(micros)
+        while start < end:  # one bucket after the other
+            bucket = min(int(micros[start]).bit_length(), _LAST)
+            after = bisect_left(micros, 1 << bucket, start) if bucket < _LAST else end
+            words[_LATENCY + bucket] += after - start
+            start = after
 
 
 # plain ints: indexing by an enum member costs a call of __index__ on every use

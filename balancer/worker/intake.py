@@ -19,7 +19,7 @@ from balancer.net.handoff import AnswerKind
 from balancer.net.listener import accept_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from balancer.core.admission import Admission
     from balancer.net.handoff import HandoffReceiver
@@ -175,6 +175,14 @@ class RequestLimit:
     def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """As in ``Stats``."""
         self._slot.request_done(status, seconds, bytes_in, bytes_out)
-        self._left -= 1
-        if self._left == 0:
+        self._count(1)
+
+    def requests_done(self, done: Sequence[tuple[int, float, int, int]]) -> None:
+        """The same for many at once."""
+        self._slot.requests_done(done)
+        self._count(len(done))
+
+    def _count(self, number: int) -> None:
+        before, self._left = self._left, self._left - number
+        if self._left <= 0 < before:
             self._reached()

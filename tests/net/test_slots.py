@@ -129,6 +129,25 @@ def test_bucket_n_is_less_than_two_to_the_n_microseconds(seconds: float) -> None
         assert bucket == 0 or int(seconds * 1e6) >= 2 ** (bucket - 1)
 
 
+DONE = st.tuples(
+    st.sampled_from([0, 101, 200, 204, 404, 500, 504, 599]),
+    st.floats(0, 5000) | st.integers(0, 40).map(lambda power: 2**power / 1e6),
+    st.integers(0, 2**40),
+    st.integers(0, 2**40),
+)
+
+
+@given(st.lists(DONE, min_size=1))
+def test_many_at_once_are_the_same_as_one_after_the_other(
+    done: list[tuple[int, float, int, int]],
+) -> None:
+    with table() as made, row(made, 1) as together, row(made, 2) as apart:
+        SlotWriter(together).requests_done(done)
+        for each in done:
+            SlotWriter(apart).request_done(*each)
+        assert together.tolist() == apart.tolist()
+
+
 def test_the_histogram_fits_into_a_row() -> None:
     assert max(Word) == Word.LATENCY
     assert Word.LATENCY + BUCKETS <= ROW_WORDS
