@@ -1,14 +1,15 @@
 """The worker that this process is, for the app in it: Node's ``cluster.worker``.
 
 ``current_worker()`` works wherever the app's code runs, from its import on.  What talks to the
-master is for the trio engine: it must be awaited in the worker's own event loop.
+master must be called in the worker's own event loop, trio's or asyncio's; messages, whose waiting
+is trio's, are for the trio engine alone.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import trio
 
@@ -19,13 +20,14 @@ from balancer.net.mailbox import descriptor, open_sockets
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from balancer.core.messages import Spawn, WorkerRequest
-    from balancer.net.channel import Channel
+    from balancer.core.messages import Spawn, WorkerMessage
     from balancer.net.feeds import Subscription
     from balancer.net.mailbox import Mailbox, Sendable
-    from balancer.worker.receiver import Receiver
+
+    Say = Callable[[WorkerMessage], Awaitable[object] | None]
+    """Sends the master a message; what it returns, if anything, is to be awaited."""
 
 __all__ = [
     "CurrentWorker",
@@ -61,20 +63,29 @@ class Mail:
             each.close()
 
 
+class Lanes(Protocol):
+    """What a worker's receiver is asked for."""
+
+    def close_lane(self, lane: int) -> None: ...
+
+    def open_lane(self, lane: int) -> None: ...
+
+
 @final
 class CurrentWorker:
     """What the app can know of its worker, and do with it."""
 
     is_worker = True
 
-    def __init__(self, spawn: Spawn, mailbox: Mailbox | None) -> None:
+    def __init__(self, spawn: Spawn, mailbox: Mailbox | None, *, on_trio: bool = True) -> None:
         self.id = spawn.worker
         self.slot = spawn.slot
         self._addresses = spawn.addresses
         self._mailbox = mailbox
         self._feed: Feed[Mail] = Feed()
-        self._channel: Channel[WorkerRequest] | None = None
-        self._receiver: Receiver
+        self._on_trio = on_trio
+        self._say: Say | None = None
+        self._receiver: Lanes
         self._by_kernel: frozenset[int] = frozenset()
 
     def __repr__(self) -> str:
@@ -98,6 +109,7 @@ class CurrentWorker:
             TypeError, ValueError: this can't be sent.
             RunError: the engine isn't trio.
         """
+        self._need_trio()
         self._ask()
         if self._mailbox is None:
             await trio.lowlevel.checkpoint()
@@ -111,7 +123,11 @@ class CurrentWorker:
 
         Each call is a subscription of its own and gets everything; the first also gets what came
         before it.  While 16 MiB are unread, nothing more is read, and the master's ``send`` waits.
+
+        Raises:
+            RunError: the engine isn't trio.
         """
+        self._need_trio()
         return self._feed.subscribe()
 
     async def disconnect(self) -> None:
@@ -120,7 +136,9 @@ class CurrentWorker:
         Returns when the master has been asked; what runs goes on.  Where the master respawns, a
         successor comes.
         """
-        await self._ask().send(Leaving("disconnect"))
+        sent = self._ask()(Leaving("disconnect"))
+        if sent is not None:
+            await sent
 
     def close(self, address: str) -> None:
         """Take no more connections of one of the ``addresses``; the others go on.
@@ -157,18 +175,22 @@ class CurrentWorker:
             else:
                 self._receiver.open_lane(lane)
 
-    def _ask(self) -> Channel[WorkerRequest]:
-        if self._channel is None:
-            raise RunError("the worker doesn't run yet, or its engine isn't trio")
-        return self._channel
+    def _ask(self) -> Say:
+        if self._say is None:
+            raise RunError("the worker doesn't run yet")
+        return self._say
+
+    def _need_trio(self) -> None:
+        if not self._on_trio:
+            raise RunError(
+                "messages need the trio engine; --engine uvicorn neither sends nor receives any"
+            )
 
     # -- for the worker's shell ---------------------------------------------------------------
 
-    def attach(
-        self, channel: Channel[WorkerRequest], receiver: Receiver, by_kernel: frozenset[int]
-    ) -> None:
+    def attach(self, say: Say, receiver: Lanes, by_kernel: frozenset[int]) -> None:
         """The worker is there; the lanes ``by_kernel`` it accepts from by itself."""
-        self._channel, self._receiver, self._by_kernel = channel, receiver, by_kernel
+        self._say, self._receiver, self._by_kernel = say, receiver, by_kernel
 
     async def read_mail(self) -> None:
         """Read what the master sends, until it is gone."""
@@ -195,10 +217,10 @@ def current_worker() -> CurrentWorker | None:
     return _current
 
 
-def become(spawn: Spawn, mailbox: Mailbox | None) -> CurrentWorker:
+def become(spawn: Spawn, mailbox: Mailbox | None, *, on_trio: bool = True) -> CurrentWorker:
     """From now on this process is a worker."""
     global _current
-    _current = CurrentWorker(spawn, mailbox)
+    _current = CurrentWorker(spawn, mailbox, on_trio=on_trio)
     forbid_servers()
     return _current
 

@@ -1,50 +1,35 @@
-"""The worker's event loop: serves what it receives, beats its heart, and obeys the master.
+"""A worker on trio: serves what it receives, beats its heart, and obeys the master.
 
 Two nurseries, one in the other: connections outside, everything that brings connections inside.  To
-drain is to end the inner one and wait for the outer, up to a deadline.
-
-A worker never leaves on its own.  On SIGTERM, when it has served ``max_requests``, or when its
-service has had enough, it tells the master that it wants to, and goes on until the master, who has
-recalled what was on its way, says ``Drain``.  EOF on the channel is the master's death: then it
-drains by itself.
+drain is to end the inner one and wait for the outer, up to a deadline.  What it is told, and what
+that means, is ``shell``'s.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import math
-import random
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
 
-from balancer.core.admission import Admission, Doors
 from balancer.core.liveness import TICK
-from balancer.core.messages import (
-    BootFailed,
-    Drained,
-    Leaving,
-    Quit,
-    Ready,
-    Reopen,
-    WorkerRequest,
-)
-from balancer.errors import AppError, BalancerError, ExitCode
+from balancer.core.messages import Leaving, Ready, WorkerMessage, WorkerRequest
+from balancer.errors import BalancerError, ExitCode
 from balancer.http1.inline import drive
 from balancer.net.channel import Channel
 from balancer.worker.group import ServiceGroup
-from balancer.worker.intake import RequestLimit
 from balancer.worker.receiver import KernelAcceptor, Receiver
+from balancer.worker.shell import FAREWELL, Shell
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from balancer.apps.service import Host, Service
-    from balancer.core.messages import WorkerConfig
+    from balancer.core.messages import Drain, WorkerConfig
     from balancer.http1.config import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
@@ -56,15 +41,15 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("balancer")
 
-LAST_STOP = 1.0
-"""Seconds for the app to stop, however late it is."""
-FAREWELL = 1.0
-"""Seconds for the last words on connections whose time is over."""
-
 
 @final
-class Worker:
+class Worker(Shell):
     """One worker's shell; owns every fd that it was born with."""
+
+    _receiver: Receiver
+    _acceptors: list[KernelAcceptor]
+    _idle: trio.Event
+    _done: trio.Event
 
     def __init__(
         self,
@@ -80,17 +65,8 @@ class Worker:
         inherited: tuple[int, ...] = (),
         current: CurrentWorker | None = None,
     ) -> None:
-        self._hooks = hooks
-        self._config = config
-        self._access = access
-        self._slot = slot
-        self._enough = trio.Event()  # requests
-        limit: RequestLimit | None = None
-        if config.max_requests:
-            jitter = random.randint(0, config.max_requests_jitter)
-            limit = RequestLimit(slot, config.max_requests + jitter, self._enough.set)
-        self._admission = Admission(config.worker_connections)
-        self._service = make_service(limit or slot, self)
+        super().__init__(config, slot, hooks, access)
+        self._service = make_service(self._stats, self)
         if isinstance(self._service, ServiceGroup):
             self._serves = self._service.by_lane
         else:
@@ -104,16 +80,14 @@ class Worker:
             KernelAcceptor(sock, self._admission, slot, partial(self._start, lane), batch=batch)
             for sock, lane in zip(listeners, lanes, strict=True)
         ]
-        self._asked_to_leave = False
         self.gave_up = False
         """Something of the app still runs, and nothing can stop it."""
         self._current = current
         if current is not None:
-            current.attach(self._channel, self._receiver, frozenset(lanes))
+            current.attach(self._channel.send, self._receiver, frozenset(lanes))
         self._starting = trio.CancelScope()
         self._idle = trio.Event()
         self._done = trio.Event()
-        self._deadline = math.inf  # of the drain
         self._acceptances = trio.CancelScope()
         self._nursery: trio.Nursery  # of what brings connections
         self._connections: trio.Nursery
@@ -130,14 +104,13 @@ class Worker:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await nursery.start(self._signals)
-            nursery.start_soon(self._obey)
+            nursery.start_soon(self._listen)
             if self._current is not None:
                 nursery.start_soon(self._current.read_mail)
             code = await self._start_app(nursery)
             if code is ExitCode.OK and not self._starting.cancelled_caught:
                 await self._serve_all()
-                seconds = self._deadline - trio.current_time()
-                with trio.move_on_after(max(seconds, LAST_STOP)) as scope:
+                with trio.move_on_after(self._time_to_stop()) as scope:
                     await self._service.stop()
                 if scope.cancelled_caught:
                     logger.warning("the app didn't stop in time")
@@ -151,8 +124,7 @@ class Worker:
                 if self._hooks is not None:
                     self._hooks.post_worker_init()
         except BalancerError as error:
-            is_app = isinstance(error, AppError)
-            await self._channel.send(BootFailed(str(error), app=is_app))
+            await self._channel.send(self._failed(error))
             return error.exit_code
         return ExitCode.OK
 
@@ -166,7 +138,6 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 self._receiver.start(connections)
                 self._nursery.start_soon(self._beat)  # also while the app stops
-                nursery.start_soon(self._leave_when_enough)
                 nursery.start_soon(self._accept)
                 await self._channel.send(Ready())
                 # One that came while the worker started has been kept; after Ready, because the
@@ -183,13 +154,7 @@ class Worker:
         try:
             await self._serves[lane](sock)
         finally:
-            self._slot.closed()
-            if self._admission.ended():
-                self._receiver.room()
-            for acceptor in self._acceptors:
-                acceptor.room()
-            if not self._admission.active:
-                self._idle.set()
+            self._ended()
 
     async def _beat(self) -> None:
         while True:
@@ -211,10 +176,6 @@ class Worker:
             async for _ in signals:
                 await self._channel.send(Leaving("SIGTERM"))
 
-    async def _leave_when_enough(self) -> None:
-        await self._enough.wait()
-        self.leave("max-requests")
-
     # -- for the service ----------------------------------------------------------------------
 
     def seats(self, free: int) -> None:
@@ -225,53 +186,39 @@ class Worker:
             for acceptor in self._acceptors:
                 acceptor.room()
 
-    def leave(self, reason: str) -> None:
-        """As in ``Host``."""
-        if not self._asked_to_leave:
-            self._asked_to_leave = True
-            self._nursery.start_soon(self._channel.send, Leaving(reason, replace_first=True))
-
     def give_up(self) -> None:
         """As in ``Host``."""
         self.gave_up = True
 
     # -- the master's word --------------------------------------------------------------------
 
-    async def _obey(self) -> None:
+    async def _listen(self) -> None:
         """Do what the master says, and what must be done when it is gone."""
         async for request in self._channel.messages():
-            if isinstance(request, Quit):
-                if self._hooks is not None:
-                    self._hooks.worker_int()
-                self._deadline = trio.current_time()
-                self._starting.cancel()
-                self._done.set()
-            elif isinstance(request, Reopen):
-                if self._access is not None:
-                    self._access.reopen()
-            else:
-                self._close_doors(last=request.closing)
-                self._nursery.start_soon(
-                    self._leave if request.leave else self._rest, request.seconds
-                )
-        self._starting.cancel()
-        self._close_doors(last=True)
-        await self._leave(self._config.graceful_timeout)
+            self._obey(request)
+        self._orphaned()
 
-    def _close_doors(self, *, last: bool) -> None:
-        """Accept no more by ourselves; ``last``: but who waits now is not for anybody else."""
-        if last:
-            for acceptor in self._acceptors:
-                acceptor.take_last()
+    def _now(self) -> float:
+        return trio.current_time()
+
+    def _say(self, message: WorkerMessage) -> None:
+        self._nursery.start_soon(self._channel.send, message)
+
+    def _give_up_starting(self) -> None:
+        self._starting.cancel()
+
+    def _stop_accepting(self) -> None:
         self._acceptances.cancel()
 
-    async def _drain(self, seconds: float) -> None:
-        """Finish what there is, for so long."""
-        self._admission.doors = Doors.CLOSED
+    def _begin_drain(self, order: Drain) -> None:
+        self._nursery.start_soon(self._finish, order)
+
+    async def _finish(self, order: Drain) -> None:
         self._service.drain()
-        await self._wait_idle(seconds)
+        await self._wait_idle(order.seconds)
         if self._admission.active and self._service.farewell():
             await self._wait_idle(FAREWELL)
+        self._drained(order)
 
     async def _wait_idle(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -279,12 +226,3 @@ class Worker:
                 if self._idle.is_set():  # else somebody else waits for it already
                     self._idle = trio.Event()
                 await self._idle.wait()
-
-    async def _leave(self, seconds: float) -> None:
-        self._deadline = min(self._deadline, trio.current_time() + seconds)
-        await self._drain(seconds)
-        self._done.set()
-
-    async def _rest(self, seconds: float) -> None:
-        await self._drain(seconds)
-        await self._channel.send(Drained())

@@ -61,6 +61,14 @@ class Receiver:
         """Tell the master that a worker it knows as full has room again."""
         self._intake.room()
 
+    def close_lane(self, lane: int) -> None:
+        """Take nothing more from a lane; what is under way already goes back to the master."""
+        self._intake.close_lane(lane)
+
+    def open_lane(self, lane: int) -> None:
+        """Take connections from a lane again."""
+        self._intake.open_lane(lane)
+
     def _ready(self) -> None:
         for _ in range(BATCH):
             try:
