@@ -14,7 +14,6 @@ __all__ = ["check_engine", "unheard"]
 
 TRIO_ONLY = (
     "body_timeout", "send_timeout", "limit_request_line", "limit_request_fields",
-    "access_logfile",
     "limit_request_body",
 )  # fmt: skip
 

@@ -104,8 +104,7 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     os.environ.update(spawn.env)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
-    mailbox = extras.get("mailbox")
-    current = become(spawn, None if mailbox is None else Mailbox(socket.socket(fileno=mailbox)))
+    current = become(spawn, _mailbox(config, extras), on_trio=config.engine == "trio")
     try:
         return _work(config, spawn, fds, control, early, hooks, current)
     finally:
@@ -124,9 +123,7 @@ def _work(
     pair, _, table, *rest = fds
     listeners = rest[len(spawn.extras) :]
     try:
-        access = None
-        if config.engine != "uvicorn":
-            access = open_access_log(config, spawn.worker)
+        access = open_access_log(config, spawn.worker)
         hooks.post_fork()
         take_on(config.user, config.group)
         adopt(config.program)
@@ -140,7 +137,7 @@ def _work(
             hooks,
         )
         if config.engine == "uvicorn":
-            run_worker = _on_asyncio(config, found[0][1], born_with)
+            run_worker = _on_asyncio(config, found[0][1], spawn, born_with, access, current)
         else:
             run_worker = _on_trio(found, spawn, born_with, access, current)
     except BalancerError as error:
@@ -180,16 +177,27 @@ def _on_trio(
     return run
 
 
-def _on_asyncio(config: WorkerConfig, app: App | None, born_with: _BornWith) -> Callable[[], int]:
+def _on_asyncio(
+    config: WorkerConfig,
+    app: App | None,
+    spawn: Spawn,
+    born_with: _BornWith,
+    access: AccessLog | None,
+    current: CurrentWorker,
+) -> Callable[[], int]:
     # here, because a worker on trio needs none of it, nor the megabytes that it takes
     from balancer.worker.aio.loop import run
     from balancer.worker.aio.service import make_service
     from balancer.worker.aio.worker import Worker
 
     assert app is not None  # the settings see to it
-    if born_with[-1].per_request and os.environ["BALANCER_WORKER_ID"] == "1":  # once
-        logger.warning("hooks pre_request and post_request: not called by --engine uvicorn")
-    return partial(run, Worker(config, partial(make_service, config, app), *born_with))
+    hooks = born_with[-1]
+    watcher = hooks if hooks.per_request else None
+    make = partial(make_service, config, app, spawn.worker, access=access, watcher=watcher)
+    worker = Worker(
+        config, make, *born_with, access=access, inherited=spawn.inherited, current=current
+    )
+    return partial(run, worker)
 
 
 def _end_at_once(code: int) -> NoReturn:
@@ -252,6 +260,19 @@ def _redirect(extras: dict[str, int]) -> None:
             stream = getattr(sys, name)
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(line_buffering=True)
+
+
+def _mailbox(config: WorkerConfig, extras: dict[str, int]) -> Mailbox | None:
+    fd = extras.get("mailbox")
+    if fd is None:
+        return None
+    mailbox = Mailbox(socket.socket(fileno=fd))
+    if config.engine == "trio":
+        return mailbox
+    mailbox.close()  # so that who sends hears at once that nobody listens
+    if os.environ["BALANCER_WORKER_ID"] == "1":  # said once, not by every worker
+        logger.info("--engine uvicorn: workers neither send nor receive messages")
+    return None
 
 
 def _describe(app: App, config: WorkerConfig) -> None:

@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from balancer.errors import BootError
 from balancer.hooks import Hooks, Response, Server, Worker, explain
 from balancer.http1.errors import ClientGone, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from balancer.core.messages import WorkerConfig
@@ -38,6 +39,31 @@ def load_hooks(source: ConfigSource | None) -> Hooks:
     from balancer.settings.python import read_python
 
     return Hooks(read_python(source).functions)
+
+
+class Asked(Protocol):
+    """What is asked of a request: of ``http1.Exchange``, or of uvicorn's."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def target(self) -> bytes: ...
+
+    @property
+    def path(self) -> bytes: ...
+
+    @property
+    def query(self) -> bytes: ...
+
+    @property
+    def http_version(self) -> str: ...
+
+    @property
+    def headers(self) -> Iterable[tuple[bytes, bytes]]: ...
+
+    @property
+    def client(self) -> Address: ...
 
 
 @final
@@ -79,11 +105,9 @@ class WorkerHooks:
 
     def around(self, handler: Handler) -> Handler:
         """The handler, with ``pre_request`` and ``post_request`` around it."""
-        hooks, worker = self._hooks, self._worker
 
         async def handle(exchange: Exchange) -> None:
-            request = Request(exchange)
-            hooks.call("pre_request", worker, request)
+            request = self.begin(exchange)
             failure = 0
             try:
                 await handler(exchange)
@@ -91,10 +115,19 @@ class WorkerHooks:
                 failure = _status(error)
                 raise
             finally:
-                response = Response(exchange.status or failure)
-                hooks.call("post_request", worker, request, {}, response)
+                self.end(request, exchange.status or failure)
 
         return handle
+
+    def begin(self, exchange: Asked) -> Request:
+        """``pre_request``; what comes back is for ``end``."""
+        request = Request(exchange)
+        self._hooks.call("pre_request", self._worker, request)
+        return request
+
+    def end(self, request: Request, status: int) -> None:
+        """``post_request``; status 0: there was no answer."""
+        self._hooks.call("post_request", self._worker, request, {}, Response(status))
 
     def _set_up(self, name: str, *args: object) -> None:
         try:
@@ -122,7 +155,7 @@ def _status(error: Exception) -> int:
 class Request:
     """A request, as ``pre_request`` and ``post_request`` see it: gunicorn's names, as text."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Asked) -> None:
         self._exchange = exchange
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
+    from starlette.types import Scope, Send
     from starlette.websockets import WebSocket
 
 BLOCKED = "E2E_BLOCKED"
@@ -80,6 +81,23 @@ async def _no_database(app: Starlette) -> AsyncIterator[None]:
 
 
 failing = Starlette(lifespan=_no_database)
+
+
+async def nothing(scope: Scope, _receive: object, send: Send) -> None:
+    """404, whatever is asked for."""
+    if scope["type"] == "http":
+        start = {
+            "type": "http.response.start",
+            "status": 404,
+            "headers": [(b"content-length", b"0")],
+        }
+        await send(start)
+        await send({"type": "http.response.body"})
+
+
+async def raising(_scope: object, _receive: object, _send: object) -> None:
+    await asyncio.sleep(0)
+    raise ZeroDivisionError
 
 
 def django() -> object:

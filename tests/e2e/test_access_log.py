@@ -56,15 +56,19 @@ def expected(**counts: int) -> list[str]:
     return sorted(f"{name}-{number}" for name, count in counts.items() for number in range(count))
 
 
-def logging_to(path: Path, *args: str) -> BalancerServer:
-    return BalancerServer(
-        "--access-logfile", str(path), "--access-logformat", FORMAT, *args, workers=2
-    )
+def logging_to(path: Path, engine: str = "trio") -> BalancerServer:
+    args = ["--access-logfile", str(path), "--access-logformat", FORMAT, "--engine", engine]
+    app = None if engine == "trio" else "tests.e2e.asyncio_apps:nothing"
+    return BalancerServer(*args, app=app, workers=2)
 
 
-def test_a_line_per_request_across_a_reload_and_the_end(tmp_path: Path) -> None:
+engines = pytest.mark.parametrize("engine", ["trio", "uvicorn"])
+
+
+@engines
+def test_a_line_per_request_across_a_reload_and_the_end(tmp_path: Path, engine: str) -> None:
     log = tmp_path / "log"
-    with logging_to(log) as server, ThreadPoolExecutor() as pool:
+    with logging_to(log, engine) as server, ThreadPoolExecutor() as pool:
         work = [
             pool.submit(keep_alive, server.port, "kept", 1000),
             pool.submit(keep_alive, server.port, "also", 600),
@@ -80,10 +84,12 @@ def test_a_line_per_request_across_a_reload_and_the_end(tmp_path: Path) -> None:
     assert len(set(ids)) == 2000
 
 
-@pytest.mark.parametrize("how", ["signal", "command"])
-def test_rotation_under_load_loses_no_line(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "how"), [("trio", "signal"), ("trio", "command"), ("uvicorn", "signal")]
+)
+def test_rotation_under_load_loses_no_line(tmp_path: Path, engine: str, how: str) -> None:
     log, old = tmp_path / "log", tmp_path / "log.1"
-    with logging_to(log) as server, ThreadPoolExecutor() as pool:
+    with logging_to(log, engine) as server, ThreadPoolExecutor() as pool:
         work = [pool.submit(keep_alive, server.port, name, 500) for name in ("a", "b", "c")]
         until(lambda: log.stat().st_size)
         log.rename(old)

@@ -166,6 +166,55 @@ def test_the_trio_engine_says_which_engine_an_asyncio_app_needs() -> None:
         assert not [line for line in server.log_lines() if "Traceback" in line]
 
 
+HOOKS = """
+def post_worker_init(worker): worker.log.warning("hooked: post_worker_init")
+def worker_int(worker): worker.log.warning("hooked: worker_int")
+def pre_request(worker, req):
+    worker.log.warning("hooked: %s %s %s", req.method, req.uri, req.remote_addr[0])
+def post_request(worker, req, environ, resp):
+    worker.log.warning("hooked: %s %s", req.path, resp.status_code)
+"""
+
+
+def test_it_calls_the_hooks_of_its_workers(tmp_path: Path) -> None:
+    config = tmp_path / "conf.py"
+    config.write_text(HOOKS)
+    server = serving("-c", str(config), "--graceful-timeout", "0.1", workers=1)
+    with server:
+        forwarded = b"GET /?x=1 HTTP/1.0\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+        assert b"200 OK" in raw.exchange(server.port, forwarded)
+        raw.get(server.port, "/nothing")
+        with connect(f"ws://127.0.0.1:{server.port}/echo"):
+            pass
+        server.wait_for_line("hooked: /echo 101", after=0)
+        server.signal(signal.SIGINT)
+        server.process.wait(10)
+        said = [line.partition("hooked: ")[2] for line in server.log_lines() if "hooked" in line]
+    assert said == [
+        "post_worker_init",
+        "GET /?x=1 127.0.0.1",
+        "/ 200",
+        "GET /nothing 127.0.0.1",
+        "/nothing 404",
+        "GET /echo 127.0.0.1",
+        "/echo 101",
+        "worker_int",
+    ]
+
+
+def test_an_id_leads_from_the_answer_to_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    args = ("--access-logfile", str(log), "--access-logformat", "%(U)s %(s)s %(id)s")
+    with serving(*args, workers=1, app=f"{APPS}:raising") as server:
+        answer = raw.get(server.port, "/fails")
+        assert answer.status == 500
+        request_id = answer.headers["x-request-id"]
+        assert f"(request {request_id})\n".encode() in answer.body
+        server.wait_for_line(re.escape(f"the handler failed on GET /fails (request {request_id})"))
+        server.wait_for_line("ZeroDivisionError")
+    assert log.read_text() == f"/fails 500 {request_id}\n"
+
+
 def test_a_worker_on_trio_has_none_of_it_in_memory() -> None:
     code = "import sys, balancer.worker.entry; print(*{'asyncio', 'uvicorn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

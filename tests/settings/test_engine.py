@@ -47,7 +47,13 @@ def test_without_uvicorn_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_limits_that_it_does_not_have_are_named() -> None:
-    limits = {"body_timeout": "3", "keep_alive": "3", "limit_request_body": "100"}
+    limits = {
+        "body_timeout": "3",
+        "keep_alive": "3",
+        "limit_request_body": "100",
+        "access_logfile": "-",
+        "request_timeout": "3",
+    }
     assert unheard(given(app="main:app", engine="uvicorn", **limits)) == [
         "--body_timeout",
         "--limit_request_body",

@@ -1,130 +1,69 @@
-"""What stands between uvicorn and the app: who the client is, and how many requests there were.
+"""What the requests of all connections have in common: the app, and what is told about them.
 
-This runs for each request, and uvicorn's own share of one is some 25 us, so it is written to cost
-little: closures and not objects, no coroutine between the app and ``send`` (what a message means
-for the count is noted before it is passed on), and uvicorn's own note of a client that has gone.
-Bytes are those of bodies as announced and as sent; what HTTP puts around them is uvicorn's, which
-tells nobody.
+``cycle`` asks here for each HTTP request, ``websocket`` for each WebSocket.
 """
 
 from __future__ import annotations
 
-import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, final
 
-from balancer.core.forwarded import FIELDS, read_forwarded
+from balancer.core.forwarded import read_forwarded
+from balancer.core.logrecord import PlainAnswer, Record
+from balancer.core.requestid import HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from balancer.apps.asgi.types import AsgiApp, Message, Receive, Scope, Send
-    from balancer.http1.config import Stats
+    from balancer.apps.asgi.types import AsgiApp, Scope
+    from balancer.apps.uvicorn.tally import Tally
+    from balancer.apps.uvicorn.watch import Watcher
+    from balancer.core.logrecord import Sink
+    from balancer.core.requestid import RequestIds
     from balancer.settings import TrustedPeers
 
-__all__ = ["CLOSE", "Front"]
+    Client = tuple[str, int] | None
+    """The other end of a connection, as uvicorn has it; None: a UNIX socket."""
+
+__all__ = ["CLOSE", "EXTENSION", "Front"]
 
 WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
-HANDSHAKE = {"websocket.accept": 101, "websocket.close": 403}
-FAILED = 500
-LENGTH = b"content-length"
 CLOSE = (b"connection", b"close")
-
-
-class HttpConnection(Protocol):
-    """What is needed of a connection: its request in progress, and how many more it may bring."""
-
-    cycle: Any  # uvicorn's RequestResponseCycle
-    left: int
+EXTENSION = "balancer.request_id"
+BAD_REQUEST = 400
 
 
 @final
 class Front:
-    """An ASGI app with its counters.
+    """One service's app, and where its requests are counted and written down.
 
     Attributes:
+        app: What is called for each of them.
+        access: Where a record of each response goes; None: nowhere, and at no cost.
+        watcher: Who sees them come and go; None: nobody.
+        root: Bytes of the root path.
         cutting: The calls are being cancelled by the server, which is not the app's failure:
-            uvicorn would log it as that, and has nobody to answer any more.
+            nobody is there to be answered any more.
     """
 
-    def __init__(self, app: AsgiApp, trusted: TrustedPeers, stats: Stats) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        trusted: TrustedPeers,
+        ids: RequestIds,
+        tally: Tally,
+        access: Sink | None = None,
+        watcher: Watcher | None = None,
+        root_path: str = "",
+    ) -> None:
+        self.app = app
+        self.tally = tally
+        self.access = access
+        self.watcher = watcher
         self.cutting = False
-        self._app = app
         self._trusted = trusted
-        self._done = stats.request_done
+        self._ids = ids
+        self.root = len(root_path.encode())
 
-    def of(self, connection: HttpConnection) -> AsgiApp:
-        """What answers the requests of one connection."""
-        app, done = self._app, self._done
-
-        async def request(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = dict(scope["headers"])
-            if not FIELDS.isdisjoint(headers):
-                self._introduce(scope)
-            cycle = connection.cycle
-            connection.left -= 1
-            if connection.left <= 0:
-                cycle.default_headers = [*cycle.default_headers, CLOSE]
-            began = perf_counter()
-            status = bytes_out = 0
-            counted = False
-
-            def send_counted(message: Message) -> Awaitable[None]:
-                nonlocal status, bytes_out, counted
-                if message["type"] == "http.response.body":
-                    bytes_out += len(message.get("body", b""))
-                    if not (counted or message.get("more_body", False)):
-                        counted = True
-                        size = int(headers[LENGTH]) if LENGTH in headers else 0
-                        done(status, perf_counter() - began, size, bytes_out)
-                else:
-                    status = message.get("status", 0)
-                return send(message)
-
-            try:
-                await app(scope, receive, send_counted)
-            except asyncio.CancelledError:
-                if not self.cutting:
-                    raise
-            finally:
-                if not counted:
-                    # it raised or just returned: uvicorn says 500, if there is anybody to hear it
-                    status = status or (0 if cycle.disconnected else FAILED)
-                    size = int(headers[LENGTH]) if LENGTH in headers else 0
-                    done(status, perf_counter() - began, size, bytes_out)
-
-        return request
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One WebSocket.
-
-        It is counted when its handshake is answered: how long it lives says nothing of the server.
-        """
-        if not FIELDS.isdisjoint(dict(scope["headers"])):
-            self._introduce(scope)
-        began = perf_counter()
-        counted = False
-
-        def count(status: int) -> None:
-            nonlocal counted
-            if not counted:
-                counted = True
-                self._done(status, perf_counter() - began, 0, 0)
-
-        def send_counted(message: Message) -> Awaitable[None]:
-            if not counted:
-                count(HANDSHAKE.get(message["type"]) or message.get("status", 0))
-            return send(message)
-
-        try:
-            await self._app(scope, receive, send_counted)
-        except asyncio.CancelledError:
-            if not self.cutting:
-                raise
-        finally:
-            count(FAILED)
-
-    def _introduce(self, scope: Scope) -> None:
+    def introduce(self, scope: Scope) -> None:
         """Believe a trusted proxy about the client, as the trio engine does."""
         client = scope["client"]
         origin = read_forwarded(scope["headers"], client[0] if client else None, self._trusted)
@@ -133,3 +72,15 @@ class Front:
         if origin.scheme is not None:
             websocket = scope["type"] == "websocket"
             scope["scheme"] = WEBSOCKET_SCHEMES[origin.scheme] if websocket else origin.scheme
+
+    def choose_id(self, headers: list[tuple[bytes, bytes]], client: Client) -> str:
+        """An id for a request with these headers, from that end of its connection."""
+        said = dict(headers).get(HEADER, b"").decode("latin-1")
+        return self._ids.choose(said, client[0] if client else None)
+
+    def refused(self, client: Client, size: int) -> None:
+        """uvicorn has refused what came, in so many bytes, before it was a request."""
+        self.tally.add(BAD_REQUEST, 0.0, 0, size)
+        if self.access is not None:
+            answer = PlainAnswer(BAD_REQUEST, size)
+            self.access.add(Record(None, answer, 0.0, perf_counter(), client))

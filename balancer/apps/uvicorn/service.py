@@ -23,8 +23,9 @@ import logging
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast, final
 
 from uvicorn import Config
@@ -33,17 +34,23 @@ from uvicorn.server import ServerState
 from balancer.apps.asgi.lifespan import Lifespan, Starter
 from balancer.apps.tracebacks import describe
 from balancer.apps.uvicorn.front import CLOSE, Front
+from balancer.apps.uvicorn.limit import limited
 from balancer.apps.uvicorn.protocols import (
     HttpConnection,
     WebSocketConnection,
     http_class,
     ws_class,
 )
+from balancer.apps.uvicorn.tally import Tally
+from balancer.apps.uvicorn.websocket import serve_websockets
+from balancer.core.requestid import RequestIds
 from balancer.errors import RunError
 
 if TYPE_CHECKING:
     from balancer.apps.asgi.types import AsgiApp, AsgiConfig
-    from balancer.http1.config import Stats
+    from balancer.apps.uvicorn.tally import BatchStats
+    from balancer.apps.uvicorn.watch import Watcher
+    from balancer.core.logrecord import Sink
 
 __all__ = ["UvicornConfig", "UvicornService"]
 
@@ -56,14 +63,21 @@ CUT = 1.0
 @final
 @dataclass(frozen=True, slots=True)
 class UvicornConfig:
-    """Limits and clocks, as in ``Http1Config``; those that are missing uvicorn has none for."""
+    """As in ``Http1Config``; the limits and clocks that are missing uvicorn has none for.
+
+    ``watcher`` sees requests come and go.
+    """
 
     keep_alive: float = 75.0
     keep_alive_requests: int = 1000
     header_timeout: float = 10.0
     max_head: int = 32768
     drain_idle: float = 1.0
+    request_timeout: float = 0.0
     debug: bool = False
+    access: Sink | None = None
+    watcher: Watcher | None = None
+    ids: RequestIds = field(default_factory=partial(RequestIds, ""), compare=False)
 
 
 class Host(Starter, Protocol):
@@ -81,10 +95,27 @@ class UvicornService:
         RunError: this uvicorn can't be set up.
     """
 
-    def __init__(self, app: AsgiApp, asgi: AsgiConfig, config: UvicornConfig, stats: Stats) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        asgi: AsgiConfig,
+        config: UvicornConfig,
+        stats: BatchStats,
+    ) -> None:
         self._config = config
-        self._front = Front(app, asgi.trusted, stats)
-        self._uvicorn = _configure(self._front, asgi, config)
+        self._tally = Tally(stats)
+        self._front = Front(
+            app,
+            asgi.trusted,
+            config.ids,
+            self._tally,
+            config.access,
+            config.watcher,
+            asgi.root_path,
+        )
+        self._uvicorn = _configure(serve_websockets(self._front), asgi, config)
+        if config.request_timeout:
+            self._front.app = limited(app, config.request_timeout)
         self._lifespan = Lifespan(app, asgi, asyncio.Event)
         self._http = ServerState()
         # One of their own, or the handshake's 101 would say "close" in a drain; and so that the
@@ -133,6 +164,7 @@ class UvicornService:
 
     def tick(self) -> None:
         """Time has moved; called about every 0.25 seconds."""
+        self._tally.flush()
         self._date()
         now = self._loop.time()
         connections = cast("list[HttpConnection]", list(self._http.connections))
@@ -183,6 +215,7 @@ class UvicornService:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CUT)
+        self._tally.flush()
 
     async def stop(self) -> None:
         """Let the app finish; the caller gives it so much time."""
@@ -220,6 +253,7 @@ class UvicornService:
         with suppress(OSError):
             # the master may still hold a copy: a close alone would send no FIN
             self._open.pop(transport).shutdown(socket.SHUT_WR)
+        self._tally.flush()
         self._host.connection_ended()
 
     def _close_websockets(self, *, established: bool) -> None:
@@ -242,7 +276,7 @@ class UvicornService:
             self._websockets.default_headers[0:1] = [date]
 
 
-def _configure(app: Front, asgi: AsgiConfig, config: UvicornConfig) -> Config:
+def _configure(app: AsgiApp, asgi: AsgiConfig, config: UvicornConfig) -> Config:
     _listen_to_uvicorn(debug=config.debug)
     uvicorn = Config(
         cast("Any", app),
@@ -250,7 +284,7 @@ def _configure(app: Front, asgi: AsgiConfig, config: UvicornConfig) -> Config:
         lifespan="off",  # ours
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # Front's
+        proxy_headers=False,  # ours
         server_header=False,
         root_path=asgi.root_path,
         ws_max_size=asgi.websocket.max_size,

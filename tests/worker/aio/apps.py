@@ -6,6 +6,9 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+from balancer.errors import RunError
+from balancer.worker.current import current_worker
+
 if TYPE_CHECKING:
     from balancer.apps.asgi.types import Message, Receive, Scope, Send
 
@@ -15,8 +18,9 @@ SLOW = 2.0
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """``/``, ``/sleep/SECONDS``, ``/begin/SECONDS`` (sleeps after the first half of its body),
-    ``/after/SECONDS`` (sleeps when it has answered), ``/raise``, ``/silent``, ``/late`` and
-    WebSockets, which echo."""
+    ``/after/SECONDS`` (sleeps when it has answered), ``/raise``, ``/break`` (raises after the first
+    part of its body), ``/fail-late`` (raises when it has answered), ``/silent``, ``/id``,
+    ``/ask/WORD``, which asks that of its worker, and WebSockets, which echo."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -44,6 +48,9 @@ async def echo(receive: Receive, send: Send) -> None:
 
 async def answer(scope: Scope, send: Send) -> None:
     _, word, *rest = scope["path"].split("/")
+    if word == "ask":
+        await ask_worker(rest[0], send)
+        return
     seconds = float(rest[0]) if rest else 0.0
     if word == "sleep":
         await asyncio.sleep(seconds)
@@ -52,21 +59,50 @@ async def answer(scope: Scope, send: Send) -> None:
     elif word == "silent":
         return
     body = f"{scope['client']} {scope['scheme']}".encode()
+    if word == "id":
+        get = scope["extensions"]["balancer.request_id"]["get"]
+        body = get().encode()
+        assert get().encode() == body
     await send(start(len(body)))
     await send({"type": "http.response.body", "body": body[:2], "more_body": True})
+    if word == "break":
+        raise ValueError("as asked")
     if word == "begin":
         await asyncio.sleep(seconds)
     await send({"type": "http.response.body", "body": body[2:]})
+    if word == "fail-late":
+        raise ValueError("as asked")
     if word == "after":
         await asyncio.sleep(seconds)
         os.write(int(os.environ["TEST_WORKER_LINE"]), b"after")
+
+
+async def ask_worker(what: str, send: Send) -> None:
+    me = current_worker()
+    assert me is not None
+    said = "done"
+    try:
+        if what == "leave":
+            await me.disconnect()
+        elif what == "close":
+            me.close(me.addresses[0])
+        elif what == "listen":
+            me.listen(me.addresses[0])
+        elif what == "send":
+            await me.send("hello")
+        else:
+            me.messages()
+    except RunError as error:
+        said = str(error)
+    await send(start(len(said)))
+    await send({"type": "http.response.body", "body": said.encode()})
 
 
 def start(length: int) -> Message:
     return {
         "type": "http.response.start",
         "status": 200,
-        "headers": [(b"content-length", str(length).encode())],
+        "headers": [(b"content-length", str(length).encode()), (b"x-app", b"app")],
     }
 
 

@@ -9,7 +9,7 @@ import socket
 import sys
 import warnings
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
@@ -24,12 +24,14 @@ from tests.worker.test_worker import DEADLINE
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-__all__ = ["APPS", "KINDS", "Client", "Master", "booting", "worker"]
+__all__ = ["ADDRESS", "APPS", "KINDS", "Client", "Master", "booting", "worker"]
 
 APPS = "tests.worker.aio.apps"
 KINDS = {"uvloop and httptools": (), "asyncio and h11": ("uvloop", "httptools")}
 """What uvicorn finds, and what must not be installed for that."""
 LINE = "TEST_WORKER_LINE"
+ADDRESS = "unix:/here"
+"""Of the one lane."""
 
 
 @final
@@ -108,7 +110,9 @@ class Master:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             fds = [end, far.detach(), self.table.fd, *(sock.detach() for sock in listeners)]
-            spawn = Spawn(worker=7, slot=1, row=1, families=(int(socket.AF_UNIX),))
+            spawn = Spawn(
+                worker=7, slot=1, row=1, families=(int(socket.AF_UNIX),), addresses=(ADDRESS,)
+            )
             os._exit(entry.main(config, spawn, fds))
 
         self.pid = run_child(be_worker)
@@ -199,27 +203,15 @@ async def booting(
     listeners: list[socket.socket] | None = None,
     *,
     app: str = f"{APPS}:app",
-    worker_connections: int = 1000,
-    max_requests: int = 0,
-    shared_accept: bool = False,
-    graceful_timeout: float = 30.0,
-    keep_alive_requests: int = 1000,
-    header_timeout: float = 10.0,
-    limit_request_head: int = 32768,
+    **settings: Any,  # noqa: ANN401 - of the config
 ) -> AsyncIterator[Master]:
     """A worker from its first instruction."""
     config = WorkerConfig(
         app=app,
         engine="uvicorn",
         log_level="critical",
-        worker_connections=worker_connections,
-        max_requests=max_requests,
-        shared_accept=shared_accept,
-        graceful_timeout=graceful_timeout,
-        keep_alive_requests=keep_alive_requests,
-        header_timeout=header_timeout,
-        limit_request_head=limit_request_head,
         forwarded_allow_ips=("unix:",),
+        **settings,
     )
     master = Master(config, KINDS[kind], listeners or [])
     try:
@@ -231,9 +223,11 @@ async def booting(
 
 @asynccontextmanager
 async def worker(
-    kind: str, listeners: list[socket.socket] | None = None, **settings: object
+    kind: str,
+    listeners: list[socket.socket] | None = None,
+    **settings: Any,  # noqa: ANN401 - of the config
 ) -> AsyncIterator[Master]:
     """A worker that is ready."""
-    async with booting(kind, listeners, **settings) as master:  # type: ignore[arg-type]
+    async with booting(kind, listeners, **settings) as master:
         assert await master.hear() == Ready()
         yield master

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ import trio
 import balancer.worker.aio.service
 import balancer.worker.aio.worker  # noqa: F401
 from balancer.core.liveness import TICK
-from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready
+from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready, Reopen
 from balancer.net.handoff import AnswerKind
 from balancer.net.slots import Word
 from tests.faults.lab import limited_fds
@@ -31,6 +32,7 @@ from tests.worker.test_worker import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SHORT_REQUEST = LONG_REQUEST.replace(b"60", b"0.3")
 CLOSE = b"connection: close"
@@ -136,13 +138,17 @@ class TestConnections:
             await client.ask(REQUEST)
             await client.ask(LAST_REQUEST)
             await until(lambda: master.words[Word.ACTIVE] == 1)
+            failures = b""
             for failing in (b"/raise ", b"/silent "):
                 client = await master.connect()
-                assert b"500" in await client.ask(REQUEST.replace(b"/ ", failing))
+                answer = await client.ask(REQUEST.replace(b"/ ", failing))
+                assert b" 500 " in answer
+                failures += answer.partition(b"\r\n\r\n")[2]
             await until(lambda: master.words[Word.ACTIVE] == 1)
             assert master.words[Word.CLASS_2XX] == 2
             assert master.words[Word.CLASS_5XX] == 2
-            assert master.words[Word.BYTES_OUT] == 2 * len("None http")
+            assert master.words[Word.BYTES_OUT] == 2 * len("None http") + len(failures)
+            assert master.words[Word.REQUESTS] == 4
 
     async def test_who_gives_up_before_the_answer_is_counted_without_a_status(
         self, kind: str
@@ -160,6 +166,24 @@ class TestConnections:
                 REQUEST.replace(b"\r\n\r\n", b"\r\n" + fields)
             )
             assert answer.endswith(b"('192.0.2.1', 0) https")
+
+    async def test_requests_are_counted_while_their_connection_stays(self, kind: str) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            for _ in range(3):
+                await client.ask(REQUEST)
+            await until(lambda: master.words[Word.REQUESTS] == 3)
+            assert master.words[Word.ACTIVE] == 1
+
+    async def test_pipelined_requests_are_answered_and_counted_one_by_one(self, kind: str) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            await client.send(SHORT_REQUEST + 2 * REQUEST + LAST_REQUEST)
+            answers = b""
+            while piece := await client.receive():
+                answers += piece
+            assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"None http") == 4
+            await until(lambda: master.words[Word.REQUESTS] == 4)
 
     async def test_its_heart_beats(self, kind: str) -> None:
         async with worker(kind) as master:
@@ -213,6 +237,156 @@ class TestLimits:
             await client.send(50 * b"x")
             await client.send(50 * b"x")
             assert b"200 OK" in await client.ask(REQUEST)
+
+
+class TestFailures:
+    @pytest.mark.parametrize("how", [b"/raise", b"/silent"])
+    async def test_a_500_names_its_request(self, kind: str, how: bytes) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            answer = await client.ask(REQUEST.replace(b"/ ", how + b" "))
+            assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+            named = re.search(rb"x-request-id: (\S+)\r\n", answer)
+            assert named is not None
+            assert answer.endswith(
+                b"500 Internal Server Error: the server failed to answer this request "
+                b"(request %b)\n" % named[1]
+            )
+            assert await client.at_eof()
+
+    async def test_a_trusted_proxys_name_is_kept(self, kind: str) -> None:
+        asked = REQUEST.replace(b"/ ", b"/raise ")[:-2] + b"X-Request-ID: theirs\r\n\r\n"
+        async with worker(kind) as master:
+            assert b"(request theirs)\n" in await (await master.connect()).ask(asked)
+
+    async def test_the_app_knows_the_name(self, kind: str) -> None:
+        asked = REQUEST.replace(b"/ ", b"/id ")[:-2] + b"X-Request-ID: theirs\r\n\r\n"
+        async with worker(kind) as master:
+            client = await master.connect()
+            assert (await client.ask(asked)).endswith(b"\r\n\r\ntheirs")
+            ours = [await client.ask(REQUEST.replace(b"/ ", b"/id ")) for _ in range(2)]
+            names = [answer.rpartition(b"\r\n")[2] for answer in ours]
+            assert re.fullmatch(rb"[a-z0-9]{8}-7-1 [a-z0-9]{8}-7-2", b" ".join(names))
+
+    async def test_one_that_raises_in_the_middle_is_cut_visibly(self, kind: str) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            await client.send(REQUEST.replace(b"/ ", b"/break "))
+            answer = b""
+            while piece := await client.receive():
+                answer += piece
+            assert b"200 OK" in answer
+            assert answer.endswith(b"\r\nNo")
+            await until(lambda: master.words[Word.CLASS_2XX] == 1)
+
+    async def test_one_that_fails_when_it_has_answered_keeps_its_connection(
+        self, kind: str
+    ) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            for _ in range(2):
+                assert b"200 OK" in await client.ask(REQUEST.replace(b"/ ", b"/fail-late "))
+            await until(lambda: master.words[Word.REQUESTS] == 2)
+
+    @pytest.mark.parametrize("word", [b"/sleep/9", b"/begin/9"])
+    async def test_one_that_takes_too_long_is_cancelled(self, kind: str, word: bytes) -> None:
+        async with worker(kind, request_timeout=0.2) as master:
+            client = await master.connect()
+            assert b"200 OK" in await client.ask(REQUEST)
+            await client.send(REQUEST.replace(b"/ ", word + b" "))
+            answer = b""
+            while piece := await client.receive():
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 504 " if b"sleep" in word else b"HTTP/1.1 200 ")
+            assert not answer.endswith(b"None http")
+
+    async def test_what_comes_after_the_response_has_its_time(self, kind: str) -> None:
+        async with worker(kind, request_timeout=0.1) as master:
+            client = await master.connect()
+            await client.ask(REQUEST.replace(b"/ ", b"/after/0.3 "))
+            assert await master.tell() == b"after"
+
+
+def logging_worker(
+    kind: str, path: Path, text: str
+) -> contextlib.AbstractAsyncContextManager[Master]:
+    return worker(kind, access_logfile=str(path), access_logformat=text)
+
+
+class TestAccessLog:
+    FORMAT = "%(m)s %(U)s?%(q)s %(s)s %(B)s %(X)s %(id)s %(h)s %({x-app}o)s %({x-id}i)s"
+
+    async def lines(self, path: Path, count: int) -> list[str]:
+        found: list[str] = []
+
+        def all_there() -> bool:
+            found[:] = path.read_text().splitlines()
+            return len(found) >= count
+
+        await until(all_there)
+        return found
+
+    async def test_every_response_has_a_line(self, kind: str, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        async with logging_worker(kind, log, self.FORMAT) as master:
+            client = await master.connect()
+            await client.ask(REQUEST.replace(b"/ ", b"/x%20y?a=b ")[:-2] + b"X-ID: 1\r\n\r\n")
+            await client.send(LAST_REQUEST.replace(b"GET", b"HEAD"))
+            assert (await client.receive()).endswith(b"\r\n\r\n")
+            failed = await (await master.connect()).ask(REQUEST.replace(b"/ ", b"/raise "))
+            gone = await in_progress(master, SHORT_REQUEST)
+            await gone.aclose()
+            broken = await master.connect()
+            await broken.send(REQUEST.replace(b"/ ", b"/break "))
+            assert b"200" in await broken.receive()
+            refused = await master.connect()
+            assert b"400 Bad" in await refused.ask(b"GET nothing\r\n\r\n")
+            found = await self.lines(log, 7)
+        named = re.search(rb"request (\S+)\)\n$", failed)
+        assert named is not None
+        size = len(failed.partition(b"\r\n\r\n")[2])
+        by_path = {line.split()[1] + line.split()[2]: line for line in found}
+        hexdigits = r"[a-z0-9]{8}-7-[0-9a-f]+"
+        expected = [
+            rf"GET /x\\x20y\?a=b 200 9 \+ {hexdigits} - app 1",
+            rf"HEAD /\? 200 0 - {hexdigits} - app -",
+            rf"GET /raise\? 500 {size} - {named[1].decode()} - - -",
+            rf"GET /\? 200 9 - {hexdigits} - app -",
+            rf"GET /sleep/0.3\? 499 0 X {hexdigits} - - -",
+            rf"GET /break\? 200 2 X {hexdigits} - app -",
+            rf"- -\?- 400 \d+ - {hexdigits} - - -",
+        ]
+        for form in expected:
+            assert [line for line in found if re.fullmatch(form, line)], (form, by_path)
+
+    async def test_a_websocket_has_one_at_its_end(self, kind: str, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        async with logging_worker(kind, log, self.FORMAT) as master:
+            client = await master.connect()
+            assert b"101 Switching" in await client.ask(UPGRADE)
+            await master.channel.send(Drain(0.1))
+            await master.wait_ended()
+        assert re.match(r"GET /ws\? 101 0 - \S+ - - -\n$", log.read_text())
+
+    async def test_told_to_it_goes_on_in_a_new_file(self, fastest: str, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        async with logging_worker(fastest, log, "%(U)s") as master:
+            client = await master.connect()
+            await client.ask(REQUEST.replace(b"/ ", b"/before "))
+            log.rename(tmp_path / "old")
+            await master.channel.send(Reopen())
+            await until(log.exists)
+            await client.ask(REQUEST.replace(b"/ ", b"/after "))
+            assert await self.lines(log, 1) == ["/after"]
+        assert (tmp_path / "old").read_text() == "/before\n"
+
+    async def test_the_last_lines_are_written_at_the_end(self, kind: str, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        async with logging_worker(kind, log, "%(U)s") as master:
+            await in_progress(master, LONG_REQUEST)
+            await master.channel.send(Quit())
+            await master.wait_ended()
+        assert sorted(log.read_text().splitlines()) == ["/", "/sleep/60"]
 
 
 class TestDraining:
@@ -386,8 +560,39 @@ class TestLeaving:
             for _ in range(5):
                 await client.ask(REQUEST)
             assert await master.hear() == Leaving("max-requests", replace_first=True)
-            with suppress(trio.TooSlowError), trio.fail_after(0.05):
+            with contextlib.suppress(trio.TooSlowError), trio.fail_after(0.05):
                 pytest.fail(f"it said {await anext(master.messages)}")
+
+
+class TestAsWorker:
+    """``current_worker()`` in an app on asyncio."""
+
+    async def test_it_can_ask_to_leave(self, fastest: str) -> None:
+        async with worker(fastest) as master:
+            client = await master.connect()
+            await client.ask(REQUEST.replace(b"/ ", b"/ask/leave "))
+            assert await master.hear() == Leaving("disconnect")
+
+    async def test_it_can_close_an_address_and_listen_again(self, fastest: str) -> None:
+        async with worker(fastest) as master:
+            client = await master.connect()
+            await client.ask(REQUEST.replace(b"/ ", b"/ask/close "))
+            assert await master.answer() == (AnswerKind.CLOSED, 0)
+            master.hand_off()
+            assert await master.answer() == (AnswerKind.SHUT, 2)
+            await client.ask(REQUEST.replace(b"/ ", b"/ask/listen "))
+            assert await master.answer() == (AnswerKind.OPENED, 0)
+            await master.connect()
+
+    @pytest.mark.parametrize("what", [b"send", b"messages"])
+    async def test_messages_are_for_the_other_engine(self, fastest: str, what: bytes) -> None:
+        async with worker(fastest) as master:
+            client = await master.connect()
+            answer = await client.ask(REQUEST.replace(b"/ ", b"/ask/%b " % what))
+            assert answer.endswith(
+                b"\r\n\r\nmessages need the trio engine; --engine uvicorn "
+                b"neither sends nor receives any"
+            )
 
 
 class TestStarting:
