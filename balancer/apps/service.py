@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     import trio
 
-    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.config import Http1Config
     from balancer.http1.exchange import Handler
+    from balancer.http1.tally import Stats
 
 __all__ = ["Host", "HttpService", "Service"]
 

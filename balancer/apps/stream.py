@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 if TYPE_CHECKING:
-    from balancer.http1.config import Stats
+    from balancer.http1.tally import Stats
 
 __all__ = ["StreamHandler", "StreamService"]
 
@@ -66,7 +66,7 @@ class StreamService:
                 # the master may still hold a copy: a close alone would send no FIN
                 stream.socket.shutdown(socket.SHUT_WR)
             stream.socket.close()
-            self._stats.request_done(0, perf_counter() - began, 0, 0)
+            self._stats.requests_done([(0, perf_counter() - began, 0, 0)])
 
     async def _run(self, stream: trio.SocketStream) -> None:
         try:

@@ -8,11 +8,12 @@ come, and ``connection`` is the loop over them.  ``heads`` and ``bodies`` unders
 ``server`` holds the connections of a worker.
 """
 
-from balancer.http1.config import Http1Config, NullStats, Stats
+from balancer.http1.config import Http1Config
 from balancer.http1.errors import ClientGone, MisuseError, RequestError
 from balancer.http1.exchange import Exchange, Handler, Tunnel
 from balancer.http1.responses import Fields
 from balancer.http1.server import Http1Server
+from balancer.http1.tally import NullStats, Stats
 from balancer.http1.transport import SocketTransport, Transport
 
 __all__ = [

@@ -1,17 +1,17 @@
-"""The engine's limits and clocks, and where it counts and writes down what it did."""
+"""The engine's limits and clocks, and where it writes down what it did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 from balancer.core.requestid import RequestIds
 
 if TYPE_CHECKING:
     from balancer.core.logrecord import Sink
 
-__all__ = ["Http1Config", "NullStats", "Stats"]
+__all__ = ["Http1Config"]
 
 
 @final
@@ -56,18 +56,3 @@ class Http1Config:
     def __post_init__(self) -> None:
         harmless = min(self.max_request_line, self.max_head, 4 * self.max_fields)
         object.__setattr__(self, "harmless", harmless)  # frozen, but for its own beginning
-
-
-class Stats(Protocol):
-    """Counts finished requests; called once per response, so it must be cheap."""
-
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """A response has been sent or given up: ``seconds`` after its head was complete."""
-
-
-@final
-class NullStats:
-    """Counts nothing."""
-
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        pass

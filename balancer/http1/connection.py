@@ -59,7 +59,7 @@ TURNS = 16
 class Connection(Reader):
     """One connection; ``run`` serves it to its end.  The transport's owner closes it."""
 
-    __slots__ = ("_accounted", "limit", "memo")
+    __slots__ = ("_accounted", "began", "handshake_took", "limit", "memo")
 
     def __init__(self, transport: Transport, shared: Shared) -> None:
         super().__init__(transport, shared)
@@ -67,6 +67,10 @@ class Connection(Reader):
         """The handler's, see ``Exchange.memo``."""
         self.limit: RequestLimit | None = None
         """The clock of the request in progress, where requests have one."""
+        self.began = 0.0
+        """When the head of the request in progress was complete, by ``perf_counter``."""
+        self.handshake_took = 0.0
+        """Seconds of a request that ended in a tunnel: its life says nothing of the server."""
         self._accounted = 0
 
     async def run(self) -> None:
@@ -88,7 +92,8 @@ class Connection(Reader):
     async def _serve(self) -> None:
         """The loop; RequestError: what came can't be answered by a handler."""
         shared = self.shared
-        stats = shared.stats
+        tally = shared.tally
+        done, patience = tally.done, tally.patience
         config = shared.config
         handler = shared.handler
         if config.request_timeout:
@@ -108,7 +113,7 @@ class Connection(Reader):
                 return
             if config.max_body and head.content_length > config.max_body:
                 raise RequestError(413, "the body is larger than this server allows")
-            began = perf_counter()
+            self.began = began = perf_counter()
             self.deadline = math.inf
             self.buffer = self.buffer[head.size :]
             self.requests_left -= 1
@@ -132,12 +137,10 @@ class Connection(Reader):
                     goes_on = await self._settle(exchange)
             received = self.bytes_in - len(self.buffer)
             ended = perf_counter()
-            stats.request_done(
-                exchange.status,
-                ended - began,
-                received - self._accounted,
-                self.bytes_out,
-            )
+            took = self.handshake_took if exchange.phase is TUNNEL else ended - began
+            done.append((exchange.status, took, received - self._accounted, self.bytes_out))
+            if len(done) >= patience:
+                tally.flush()
             if log is not None:
                 end = ABORTED if self._broken else KEPT if goes_on else CLOSED
                 # A Record in all but name, which would be a call; it is taken apart by position.
@@ -224,7 +227,7 @@ class Connection(Reader):
         request_id = config.ids.next() if error.status >= 500 else ""
         head, body = self._plain(error, request_id, "GET")
         received = self.bytes_in - self._accounted
-        self.shared.stats.request_done(error.status, 0.0, received, len(head) + len(body))
+        self.shared.tally.add(error.status, 0.0, received, len(head) + len(body))
         if log is not None:
             request = try_to_parse(self.buffer, config)
             answer = PlainAnswer(error.status, len(body), request_id, head)

@@ -8,6 +8,7 @@ raises ``MisuseError`` in the handler, before anything that would corrupt the wi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from balancer.http1.errors import MisuseError
@@ -196,8 +197,10 @@ class Exchange(Request):
         self.status = 101
         await self._connection.send(status_line(101) + lines + b"\r\n")
         self.phase = TUNNEL
-        buffered, self._connection.buffer = self._connection.buffer, b""
-        return Tunnel(self._connection.transport, buffered)
+        connection = self._connection
+        connection.handshake_took = perf_counter() - connection.began
+        buffered, connection.buffer = connection.buffer, b""
+        return Tunnel(connection.transport, buffered)
 
     def count(self, received: int, sent: int) -> None:
         """Bytes that passed through the ``Tunnel``, for the statistics."""

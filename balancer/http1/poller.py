@@ -133,7 +133,8 @@ class Poller:
     def add(self, fd: int, transport: PolledTransport) -> None:
         """Report edges on ``fd``, beginning with what is there already."""
         self._transports[fd] = transport
-        self._epoll.register(fd, EDGES)
+        if not self._epoll.closed:  # at the worker's end there is no news any more
+            self._epoll.register(fd, EDGES)
 
     def remove(self, fd: int) -> None:
         """Forget ``fd``, which is still open."""

@@ -10,6 +10,7 @@ from balancer.http1.connection import Connection
 from balancer.http1.polled import PolledTransport
 from balancer.http1.poller import Poller
 from balancer.http1.shared import Shared
+from balancer.http1.tally import Tally
 from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
     import trio
 
-    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.config import Http1Config
     from balancer.http1.exchange import Handler
+    from balancer.http1.tally import Stats
     from balancer.http1.transport import Transport
 
 __all__ = ["Http1Server"]
@@ -34,7 +36,8 @@ class Http1Server:
     """Serves HTTP/1.1 on the connections it is given, all with one handler."""
 
     def __init__(self, handler: Handler, config: Http1Config, stats: Stats) -> None:
-        self._shared = Shared(handler, config, stats)
+        self._tally = Tally(stats)
+        self._shared = Shared(handler, config, self._tally)
         self._shared.set_date(time.time())
         self._connections: set[Connection] = set()
         self._last_tick: float | None = None
@@ -87,6 +90,7 @@ class Http1Server:
         finally:
             self._connections.discard(connection)
             transport.close()
+            self._tally.flush()
 
     def tick(self, now: float) -> None:
         """Expire deadlines and render the Date; call it about every 0.25 seconds.
@@ -99,6 +103,7 @@ class Http1Server:
             shared.now += min(max(now - self._last_tick, 0.0), LONGEST_STEP)
         self._last_tick = now
         shared.set_date(time.time())
+        self._tally.flush()
         for connection in self._connections:
             if connection.deadline <= shared.now or connection.send_deadline <= shared.now:
                 connection.transport.interrupt()

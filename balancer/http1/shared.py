@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, final
 from balancer.http1.responses import status_line
 
 if TYPE_CHECKING:
-    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.config import Http1Config
     from balancer.http1.exchange import Handler
+    from balancer.http1.tally import Tally
 
 __all__ = ["Shared"]
 
@@ -22,7 +23,7 @@ class Shared:
 
     handler: Handler
     config: Http1Config
-    stats: Stats
+    tally: Tally
     now: float = 0.0
     """The reaper's clock, in seconds; the zero means nothing."""
     draining: bool = False

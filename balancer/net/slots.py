@@ -107,8 +107,20 @@ class SlotWriter:
         words[_ACTIVE] = active
         return active
 
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """A response has been sent, or given up on."""
+    patience = 64  # http1.tally.BATCH
+
+    def requests_done(self, done: Sequence[tuple[int, float, int, int]]) -> None:
+        """Responses have been sent, or given up on; many at once cost a tenth each.
+
+        Args:
+            done: status (0: none was sent), seconds, bytes in and bytes out of each; at least one.
+        """
+        if len(done) == 1:
+            self._add(*done[0])
+        else:
+            self._add_all(done)
+
+    def _add(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         words = self._words
         words[_REQUESTS] += 1
         if status:  # 0: given up before there was one
@@ -117,8 +129,7 @@ class SlotWriter:
         words[_BYTES_OUT] += bytes_out
         words[_LATENCY + min(int(seconds * 1e6).bit_length(), _LAST)] += 1
 
-    def requests_done(self, done: Sequence[tuple[int, float, int, int]]) -> None:
-        """``request_done`` for many at once, at least one; a tenth of its cost for each."""
+    def _add_all(self, done: Sequence[tuple[int, float, int, int]]) -> None:
         words = self._words
         statuses, seconds, bytes_in, bytes_out = zip(*done, strict=True)
         words[_REQUESTS] += len(done)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import trio
 
     from balancer.apps.service import Host, Service
-    from balancer.http1.config import Stats
+    from balancer.http1.tally import Stats
 
 __all__ = ["ServiceGroup", "make_group"]
 

@@ -167,22 +167,16 @@ class Listening(Generic[_S]):
 class RequestLimit:
     """Counts requests into the slot, and calls ``reached`` once when there have been enough."""
 
+    patience = 1  # a worker that has had enough must not get many more
+
     def __init__(self, slot: SlotWriter, limit: int, reached: Callable[[], object]) -> None:
         self._slot = slot
         self._left = limit
         self._reached = reached
 
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """As in ``Stats``."""
-        self._slot.request_done(status, seconds, bytes_in, bytes_out)
-        self._count(1)
-
     def requests_done(self, done: Sequence[tuple[int, float, int, int]]) -> None:
-        """The same for many at once."""
+        """As in ``Stats``."""
         self._slot.requests_done(done)
-        self._count(len(done))
-
-    def _count(self, number: int) -> None:
-        before, self._left = self._left, self._left - number
+        before, self._left = self._left, self._left - len(done)
         if self._left <= 0 < before:
             self._reached()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from balancer.apps.wsgi import WsgiApp
     from balancer.core.logrecord import Sink
     from balancer.core.messages import WorkerConfig
-    from balancer.http1.config import Stats
     from balancer.http1.exchange import Handler
+    from balancer.http1.tally import Stats
     from balancer.worker.app import App
 
 __all__ = ["engine_config", "make_service"]

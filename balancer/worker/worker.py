@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from balancer.apps.service import Host, Service
     from balancer.core.messages import Drain, WorkerConfig
-    from balancer.http1.config import Stats
+    from balancer.http1.tally import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
     from balancer.worker.accesslog import AccessLog

@@ -14,18 +14,22 @@ from balancer.apps.stream import StreamService
 from balancer.http1 import NullStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from balancer.apps.stream import StreamHandler
+    from balancer.http1.tally import Done
 
 
 class Counts:
     def __init__(self) -> None:
         self.done: list[int] = []
 
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:  # noqa: ARG002
-        assert seconds >= 0
-        self.done.append(status)
+    patience = 1
+
+    def requests_done(self, done: Sequence[Done]) -> None:
+        for status, seconds, _, _ in done:
+            assert seconds >= 0
+            self.done.append(status)
 
 
 @asynccontextmanager

@@ -24,7 +24,9 @@ from balancer.http1.phase import Phase
 from tests.http1.fakes import CUTS, answer_to, conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from balancer.http1.tally import Done
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -57,9 +59,12 @@ class Counts:
     def __init__(self) -> None:
         self.done: list[tuple[int, int, int]] = []
 
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        assert seconds >= 0
-        self.done.append((status, bytes_in, bytes_out))
+    patience = 1
+
+    def requests_done(self, done: Sequence[Done]) -> None:
+        for status, seconds, bytes_in, bytes_out in done:
+            assert seconds >= 0
+            self.done.append((status, bytes_in, bytes_out))
 
 
 # requests

@@ -46,8 +46,8 @@ def test_what_a_worker_writes_the_master_reads() -> None:
                 writer.beat()
                 writer.opened()
             writer.closed()
-            writer.request_done(200, 0.001, 10, 20)
-            writer.request_done(404, 0.001, 1, 2)
+            writer.requests_done([(200, 0.001, 10, 20)])
+            writer.requests_done([(404, 0.001, 1, 2)])
 
         assert exit_code(run_child(work)) == 0
         assert words[Word.HEARTBEAT] == 3
@@ -73,7 +73,7 @@ def test_rows_are_apart() -> None:
         writer = SlotWriter(mine)
         writer.beat()
         writer.opened()
-        writer.request_done(599, 1e9, 2**40, 2**40)
+        writer.requests_done([(599, 1e9, 2**40, 2**40)])
         assert not any(before)
         assert not any(after)
         assert sum(map(bool, mine)) == 8
@@ -97,7 +97,7 @@ def test_opened_and_closed_say_how_many_there_are() -> None:
 @pytest.mark.parametrize("status", [100, 199, 200, 304, 404, 500, 599])
 def test_a_response_counts_in_its_class(status: int) -> None:
     with table() as made, row(made) as words:
-        SlotWriter(words).request_done(status, 0.0, 0, 0)
+        SlotWriter(words).requests_done([(status, 0.0, 0, 0)])
         classes = [words[Word.CLASS_1XX + n] for n in range(5)]
         assert classes.index(1) == status // 100 - 1
         assert sum(classes) == words[Word.REQUESTS] == 1
@@ -105,7 +105,7 @@ def test_a_response_counts_in_its_class(status: int) -> None:
 
 def test_a_request_without_a_response_counts_once_and_in_no_class() -> None:
     with table() as made, row(made) as words:
-        SlotWriter(words).request_done(0, 0.0, 0, 0)
+        SlotWriter(words).requests_done([(0, 0.0, 0, 0)])
         assert words[Word.REQUESTS] == 1
         assert not any(words[Word.CLASS_1XX + n] for n in range(5))
 
@@ -116,14 +116,14 @@ def test_a_request_without_a_response_counts_once_and_in_no_class() -> None:
 )
 def test_latencies_fall_into_their_buckets(micros: int, bucket: int) -> None:
     with table() as made, row(made) as words:
-        SlotWriter(words).request_done(200, micros / 1e6 + 1e-9, 0, 0)
+        SlotWriter(words).requests_done([(200, micros / 1e6 + 1e-9, 0, 0)])
         assert histogram(words) == {bucket: 1}
 
 
 @given(st.floats(0, 1000))
 def test_bucket_n_is_less_than_two_to_the_n_microseconds(seconds: float) -> None:
     with table() as made, row(made) as words:
-        SlotWriter(words).request_done(200, seconds, 0, 0)
+        SlotWriter(words).requests_done([(200, seconds, 0, 0)])
         [bucket] = histogram(words)
         assert int(seconds * 1e6) < 2**bucket
         assert bucket == 0 or int(seconds * 1e6) >= 2 ** (bucket - 1)
@@ -144,7 +144,7 @@ def test_many_at_once_are_the_same_as_one_after_the_other(
     with table() as made, row(made, 1) as together, row(made, 2) as apart:
         SlotWriter(together).requests_done(done)
         for each in done:
-            SlotWriter(apart).request_done(*each)
+            SlotWriter(apart).requests_done([each])
         assert together.tolist() == apart.tolist()
 
 

@@ -10,8 +10,8 @@ import pytest
 from balancer.core.messages import WorkerConfig
 from balancer.errors import BootError, UsageError
 from balancer.hooks import Hooks
-from balancer.http1.config import NullStats
 from balancer.http1.errors import ClientGone, RequestError
+from balancer.http1.tally import NullStats
 from balancer.settings import Interface
 from balancer.settings.source import ConfigSource
 from balancer.worker.app import App

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import trio
 
     from balancer.apps.asgi.types import AsgiApp, AsgiConfig
-    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.config import Http1Config
     from balancer.http1.exchange import Exchange
+    from balancer.http1.tally import Stats
 
 __all__ = ["AsgiService"]
 

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, final
 from balancer.apps.uvicorn.asked import ask
 from balancer.apps.uvicorn.front import CLOSE
 from balancer.apps.uvicorn.limit import TimedOut
-from balancer.apps.uvicorn.tally import BATCH
 from balancer.apps.uvicorn.watch import Seen
 from balancer.core.forwarded import FOR, PROTO, STANDARD
 from balancer.core.logrecord import ABORTED, CLOSED, KEPT, PlainAnswer
 from balancer.core.logrecord import BATCH as LOG_BATCH
 from balancer.http1.errors import RequestError
 from balancer.http1.responses import plain_answer, status_line
+from balancer.http1.tally import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from balancer.apps.asgi.types import Message, Receive, Scope
     from balancer.apps.uvicorn.front import Client, Front
     from balancer.apps.uvicorn.protocols import HttpConnection
-    from balancer.apps.uvicorn.tally import Done
+    from balancer.http1.tally import Done
 
 __all__ = ["Cycle", "FullyLoggedCycle", "LoggedCycle", "WatchedCycle", "cycle_class"]
 

@@ -14,10 +14,10 @@ from balancer.core.requestid import HEADER
 
 if TYPE_CHECKING:
     from balancer.apps.asgi.types import AsgiApp, Scope
-    from balancer.apps.uvicorn.tally import Tally
     from balancer.apps.uvicorn.watch import Watcher
     from balancer.core.logrecord import Sink
     from balancer.core.requestid import RequestIds
+    from balancer.http1.tally import Tally
     from balancer.settings import TrustedPeers
 
     Client = tuple[str, int] | None

@@ -41,16 +41,16 @@ from balancer.apps.uvicorn.protocols import (
     http_class,
     ws_class,
 )
-from balancer.apps.uvicorn.tally import Tally
 from balancer.apps.uvicorn.websocket import serve_websockets
 from balancer.core.requestid import RequestIds
 from balancer.errors import RunError
+from balancer.http1.tally import Tally
 
 if TYPE_CHECKING:
     from balancer.apps.asgi.types import AsgiApp, AsgiConfig
-    from balancer.apps.uvicorn.tally import BatchStats
     from balancer.apps.uvicorn.watch import Watcher
     from balancer.core.logrecord import Sink
+    from balancer.http1.tally import Stats
 
 __all__ = ["UvicornConfig", "UvicornService"]
 
@@ -100,7 +100,7 @@ class UvicornService:
         app: AsgiApp,
         asgi: AsgiConfig,
         config: UvicornConfig,
-        stats: BatchStats,
+        stats: Stats,
     ) -> None:
         self._config = config
         self._tally = Tally(stats)

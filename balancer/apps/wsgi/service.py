@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from balancer.apps.service import Host
     from balancer.apps.wsgi.threads import Stuck
     from balancer.apps.wsgi.types import Environ, WsgiApp, WsgiConfig
-    from balancer.http1.config import Http1Config, Stats
+    from balancer.http1.config import Http1Config
     from balancer.http1.exchange import Exchange
+    from balancer.http1.tally import Stats
 
 __all__ = ["WsgiService"]
 

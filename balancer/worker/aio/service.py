@@ -14,10 +14,10 @@ from balancer.worker.services import websocket_config
 
 if TYPE_CHECKING:
     from balancer.apps.asgi import AsgiApp
-    from balancer.apps.uvicorn.tally import BatchStats
     from balancer.apps.uvicorn.watch import Watcher
     from balancer.core.logrecord import Sink
     from balancer.core.messages import WorkerConfig
+    from balancer.http1.tally import Stats
     from balancer.worker.app import App
 
 __all__ = ["make_service"]
@@ -27,7 +27,7 @@ def make_service(
     config: WorkerConfig,
     app: App,
     worker_id: int,
-    stats: BatchStats,
+    stats: Stats,
     *,
     access: Sink | None = None,
     watcher: Watcher | None = None,

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from balancer.apps.uvicorn import UvicornService
-    from balancer.apps.uvicorn.tally import BatchStats
     from balancer.core.messages import Drain, WorkerConfig, WorkerMessage
+    from balancer.http1.tally import Stats
     from balancer.net.handoff import HandoffReceiver
     from balancer.net.slots import SlotWriter
     from balancer.worker.accesslog import AccessLog
@@ -53,7 +53,7 @@ class Worker(Shell):
     def __init__(
         self,
         config: WorkerConfig,
-        make_service: Callable[[BatchStats], UvicornService],
+        make_service: Callable[[Stats], UvicornService],
         pair: HandoffReceiver,
         control: socket.socket,
         slot: SlotWriter,

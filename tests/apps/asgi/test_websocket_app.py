@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from balancer.apps.asgi import AsgiApp
     from balancer.apps.asgi.types import Message, Receive, Scope, Send
+    from balancer.http1.tally import Done
 
 ACCEPT: Message = {"type": "websocket.accept"}
 CLOSE: Message = {"type": "websocket.close"}
@@ -392,9 +393,12 @@ class Counts:
     def __init__(self) -> None:
         self.done: list[tuple[int, int, int]] = []
 
-    def request_done(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        assert seconds >= 0
-        self.done.append((status, bytes_in, bytes_out))
+    patience = 1
+
+    def requests_done(self, done: Sequence[Done]) -> None:
+        for status, seconds, bytes_in, bytes_out in done:
+            assert seconds >= 0
+            self.done.append((status, bytes_in, bytes_out))
 
 
 async def test_one_request_with_status_101() -> None:

@@ -12,9 +12,9 @@ from uvicorn.protocols.http import h11_impl, httptools_impl
 from balancer.apps.uvicorn.cycle import Cycle
 from balancer.apps.uvicorn.front import Front
 from balancer.apps.uvicorn.protocols import http_class
-from balancer.apps.uvicorn.tally import Tally
 from balancer.core.requestid import RequestIds
 from balancer.errors import RunError
+from balancer.http1.tally import NullStats, Tally
 from balancer.settings import TrustedPeers
 
 CYCLE = "RequestResponseCycle"
@@ -22,7 +22,7 @@ CYCLE = "RequestResponseCycle"
 
 def make(base: type[asyncio.Protocol]) -> type:
     nobody: Any = None
-    front = Front(nobody, TrustedPeers(()), RequestIds(""), Tally(nobody))
+    front = Front(nobody, TrustedPeers(()), RequestIds(""), Tally(NullStats()))
     return http_class(base, nobody, front, max_requests=1)
 
 

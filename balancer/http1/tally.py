@@ -14,19 +14,33 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Done = tuple[int, float, int, int]
-    """What ``Stats.request_done`` takes: status, seconds, bytes in, bytes out."""
+    """Status (0: none was sent), seconds from its head to its end, bytes in, bytes out."""
 
-__all__ = ["BATCH", "BatchStats", "Tally"]
+__all__ = ["BATCH", "NullStats", "Stats", "Tally"]
 
 BATCH = 64
 """Requests; more would save nothing."""
 
 
-class BatchStats(Protocol):
-    """``http1.Stats`` for many requests in one go."""
+class Stats(Protocol):
+    """Counts finished requests."""
+
+    @property
+    def patience(self) -> int:
+        """How many may wait to be counted together: ``BATCH``, or 1 where each one matters."""
 
     def requests_done(self, done: Sequence[Done]) -> None:
         """Responses have been sent, or given up on; there is at least one."""
+
+
+@final
+class NullStats:
+    """Counts nothing."""
+
+    patience = BATCH
+
+    def requests_done(self, done: Sequence[Done]) -> None:
+        pass
 
 
 @final
@@ -35,19 +49,21 @@ class Tally:
 
     Attributes:
         done: Those that do; always the same list.  Who is in a hurry appends to it and calls
-            ``flush`` when there are ``BATCH``; ``add`` is the same for everybody else.
+            ``flush`` when there are ``patience``; ``add`` is the same for everybody else.
+        patience: How many may wait.
     """
 
-    __slots__ = ("_stats", "done")
+    __slots__ = ("_stats", "done", "patience")
 
-    def __init__(self, stats: BatchStats) -> None:
+    def __init__(self, stats: Stats) -> None:
         self.done: list[Done] = []
+        self.patience = stats.patience
         self._stats = stats
 
     def add(self, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """Take one more."""
         self.done.append((status, seconds, bytes_in, bytes_out))
-        if len(self.done) >= BATCH:
+        if len(self.done) >= self.patience:
             self.flush()
 
     def flush(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from balancer.apps.uvicorn.tally import BATCH, Tally
+from balancer.http1.tally import BATCH, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from balancer.apps.uvicorn.tally import Done
+    from balancer.http1.tally import Done
 
 ONE = (200, 0.5, 1, 2)
 
@@ -17,6 +17,8 @@ ONE = (200, 0.5, 1, 2)
 class Stats:
     def __init__(self) -> None:
         self.batches: list[list[Done]] = []
+
+    patience = BATCH
 
     def requests_done(self, done: Sequence[Done]) -> None:
         self.batches.append(list(done))
