@@ -1,8 +1,9 @@
 """Hooks: gunicorn's functions of a configuration file, called when something happens to a server.
 
-A ``Hooks`` is made from a dict of functions, wherever they come from; what calls it and when is up
-to the master and the workers.  Names and arguments are gunicorn's; ``server``, ``worker``, ``req``
-and ``resp`` are small objects of ours.
+A ``Hooks`` is made from a dict of functions, wherever they come from: a configuration file, or the
+``hooks`` of ``balancer.run`` and ``balancer.open_cluster``; what calls it and when is up to the
+master and the workers.  Names and arguments are gunicorn's; ``server``, ``worker``, ``req`` and
+``resp`` are small objects of ours.
 
 In the master, between two steps of its loop, so that they must not take long:
 
@@ -42,14 +43,24 @@ import logging
 import os
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
-from balancer.errors import UsageError
+from balancer.errors import BalancerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["HOOKS", "WORKER_HOOKS", "Hooks", "Response", "Server", "Worker", "explain"]
+__all__ = [
+    "HOOKS",
+    "WORKER_HOOKS",
+    "Hooks",
+    "Named",
+    "Response",
+    "Server",
+    "Worker",
+    "explain",
+]
 
 logger = logging.getLogger("balancer")
 
@@ -160,6 +171,10 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self._functions)
 
+    def override(self, functions: Mapping[str, Callable[..., Any]]) -> Hooks:
+        """The same with other functions, which go before those that there are."""
+        return Hooks({**self._functions, **functions})
+
     def call(self, name: str, *args: object) -> None:
         """Call a hook, if there is one; what it raises is logged."""
         try:
@@ -182,8 +197,52 @@ class Hooks:
                 logger.warning("hook %s took %.1f s: %s did nothing else", name, seconds, who)
 
 
+@final
+class Named:
+    """A worker's hooks by their import strings, as a program that uses the library gave them.
+
+    They are imported in the worker, as its app is, and not before the fork: what their module
+    starts is for one process.  All of them are found when the first is called, which is
+    ``post_fork``: what can't be found keeps a worker from becoming ready, and none is looked for in
+    the middle of a request, or in a handler of SIGABRT.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        functions: Mapping[str, Callable[..., Any]],
+        find: Callable[[object, str, str], Callable[..., Any]],
+    ) -> None:
+        """Take import strings by the hooks' names, and the other hooks that there are.
+
+        ``find`` is called with the ``cfg`` of a worker, a hook's name and its import string.
+        """
+        self._names = names
+        self._others = functions
+        self._find = find
+        self._found: Hooks | None = None
+
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """What to make ``Hooks`` of."""
+        late = {*self._names, *self._others, "post_fork"}
+        return {name: partial(self._call, name) for name in HOOKS if name in late}
+
+    def _call(self, name: str, who: Server | Worker, *args: object) -> None:
+        if self._found is None:
+            self._found = Hooks()  # what fails is said once
+            found = {each: self._find(who.cfg, each, text) for each, text in self._names.items()}
+            self._found = Hooks({**self._others, **found})
+        self._found.run(name, who, *args)
+
+
 def explain(error: BaseException) -> tuple[str, str]:
-    """An exception in a line, and its traceback without the frames that led to the user's code."""
+    """An exception in a line, and its traceback without the frames that led to the user's code.
+
+    An error of ours is a sentence that needs none.
+    """
+    if isinstance(error, BalancerError):
+        sentence, _, traceback_ = str(error).partition("\n")
+        return sentence, error.details or traceback_
     where = error.__traceback__
     while where is not None and _is_ours(where.tb_frame.f_code.co_filename):
         where = where.tb_next

@@ -45,8 +45,10 @@ class Server:
     exclusive: bool = False
 
 
-def name_of(app: object, caller: str | None) -> str:
+def name_of(app: object, caller: str | None, what: str = "app") -> str:
     """The import string of an app; ``caller`` is the name of the module that made the call.
+
+    ``what`` an error calls it, if it is something else.
 
     Raises:
         UsageError: no worker could find it.
@@ -56,9 +58,10 @@ def name_of(app: object, caller: str | None) -> str:
     for module in _where_to_look(app, caller):
         for attr in _names(app, module):
             return f"{module.__name__}:{attr}"
+    instead = ", or give its import string" if what == "app" else ""
     raise UsageError(
-        f"app {_show(app)}: workers import it, so it has to be an attribute of a module; "
-        "assign it to a name at the top level, or give its import string"
+        f"{what} {_show(app)}: workers import it, so it has to be an attribute of a module; "
+        f"assign it to a name at the top level{instead}"
     )
 
 
@@ -88,21 +91,23 @@ def _show(app: object) -> str:
     return str(name) if isinstance(name, str) else f"of type {type(app).__qualname__}"
 
 
-def this_program(apps: Sequence[str]) -> Program:
+def this_program(wanted: Sequence[str]) -> Program:
     """What a worker needs to import what this program can.
 
+    ``wanted`` is what it will have to import: ``app x:y``.
+
     Raises:
-        UsageError: an app is in the main module, and that is no file.
+        UsageError: some of it is in the main module, and that is no file.
     """
     main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     module = spec.name if spec is not None else None
     script = os.path.abspath(file) if file is not None else None
-    in_main = [app for app in apps if "__main__:" in app]
+    in_main = [each for each in wanted if "__main__:" in each]
     if in_main and module is None and script is None:
         raise UsageError(
-            f"app {in_main[0]}: an interactive session is no file that workers could import; "
-            "put the app into one"
+            f"{in_main[0]}: an interactive session is no file that workers could import; "
+            "put it into one"
         )
     return Program(
         path=tuple(os.path.abspath(each) for each in sys.path),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from balancer.cluster.apps import Server, name_of, this_program
+from balancer.cluster.hooks import FINDER, names_of, read_hooks
 from balancer.core.messages import ServerConfig
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import UsageError
@@ -17,9 +19,10 @@ from balancer.hooks import Hooks
 from balancer.settings.calls import read_arguments
 from balancer.settings.files import read_file
 from balancer.settings.load import load
+from balancer.settings.source import ConfigSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from balancer.core.messages import Program
     from balancer.settings import Settings
@@ -52,15 +55,29 @@ def assemble(
     *,
     caller: str | None,
     env: Mapping[str, str],
+    hooks: object = None,
 ) -> Assembly:
-    """What a call with these apps, or ``Server`` objects, and settings means.
+    """What a call with these apps, or ``Server`` objects, settings and hooks means.
 
     Raises:
         UsageError: it makes no sense; the text names the argument.
     """
+    functions = read_hooks(hooks)
+    calls = names_of(functions, caller)
     servers = [each for each in apps if isinstance(each, Server)]
-    if len(servers) != len(apps) or not apps:
-        return _one(apps, arguments, caller, env)
+    if servers and len(servers) == len(apps):
+        made = _several(servers, arguments, caller, env)
+    else:
+        made = _one(apps, arguments, caller, env)
+    return _with_hooks(made, functions, calls) if functions else made
+
+
+def _several(
+    servers: Sequence[Server],
+    arguments: Mapping[str, object],
+    caller: str | None,
+    env: Mapping[str, str],
+) -> Assembly:
     for name in OF_SERVERS:
         if arguments.get(name) is not None:
             raise UsageError(f"{name}: is given in each Server(), not beside them")
@@ -85,7 +102,7 @@ def assemble(
             f"policy={settings.policy!r}: the kernel gives no connections to one worker only; "
             "exclusive needs round-robin or least-connections"
         )
-    program = _program([config.app for config in configs if config.app])
+    program = _program([f"app {config.app}" for config in configs if config.app])
     return Assembly(
         settings, program, tuple(configs), tuple(server_of_bind), frozenset(exclusive), hooks
     )
@@ -105,8 +122,26 @@ def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
     return dict(env or {})
 
 
-def _program(apps: Sequence[str]) -> Program:
-    program = this_program(apps)
+def _with_hooks(
+    made: Assembly,
+    functions: Mapping[str, Callable[..., Any]],
+    calls: tuple[tuple[str, str], ...],
+) -> Assembly:
+    """The same with hooks of the call, which go before those of a file."""
+    made = dataclasses.replace(made, hooks=(made.hooks or Hooks()).override(functions))
+    if not calls:
+        return made
+    source = made.settings.config or ConfigSource("", os.getcwd())
+    source = dataclasses.replace(source, calls=calls, finder=FINDER)
+    return dataclasses.replace(
+        made,
+        settings=dataclasses.replace(made.settings, config=source),
+        program=_program([f"hook {name} {text}" for name, text in calls]),
+    )
+
+
+def _program(wanted: Sequence[str]) -> Program:
+    program = this_program(wanted)
     if (size := len(msgspec.msgpack.encode(program))) > MAX_PASSED:
         raise UsageError(
             f"sys.path and sys.argv: {size} bytes are too many to pass to workers (at most "
@@ -125,7 +160,7 @@ def _one(
         raise UsageError("several apps: give each its address, as balancer.Server(app, bind=…)")
     name = None if not apps or apps[0] is None else name_of(apps[0], caller)
     settings, hooks = _load({**arguments, "app": name}, env)
-    return Assembly(settings, _program([name] if name else []), hooks=hooks)
+    return Assembly(settings, _program([f"app {name}"] if name else []), hooks=hooks)
 
 
 def _server(server: Server, caller: str | None) -> ServerConfig:

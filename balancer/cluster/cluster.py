@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from balancer.cluster.assemble import Assembly
     from balancer.cluster.events import Event
+    from balancer.cluster.hooks import HookFunctions
     from balancer.cluster.worker import Worker
     from balancer.core.control import Status
     from balancer.master.worker import WorkerHandle
@@ -149,6 +150,7 @@ def open_cluster(
     respawn: bool | None = None,
     silent: bool = False,
     env: Mapping[str, str] | None = None,
+    hooks: HookFunctions | None = None,
     **settings: object,
 ) -> AbstractAsyncContextManager[Cluster]:
     """Serve an app, or several ``Server`` objects, in worker processes while the block runs.
@@ -171,6 +173,10 @@ def open_cluster(
             Without it a slot goes with its worker, and only ``fork`` makes another.
         silent: Workers' output goes to ``worker.stdout`` and ``worker.stderr``, not to this one's.
         env: Set in the environment of every worker.
+        hooks: Functions by the names of ``balancer.hooks``: ``{"post_fork": connect}``.  Those
+            that run in workers are imported there, as the app is, each time that one is started;
+            the others are called here, between two steps of the loop, and must not take long.
+            They go before a file's.
         settings: As on the command line: ``workers`` (which may be 0 here), ``bind``, ``policy``…;
             ``config`` names a file of settings, and of hooks.
 
@@ -182,7 +188,7 @@ def open_cluster(
     """
     refuse_in_worker("balancer.open_cluster()")
     caller = sys._getframe(1).f_globals.get("__name__")
-    assembly = assemble(apps, settings, caller=caller, env={})
+    assembly = assemble(apps, settings, caller=caller, env={}, hooks=hooks)
     for name in OF_THE_PROCESS:
         if getattr(assembly.settings, name) != getattr(Settings(), name):
             where = assembly.settings.where(name)

@@ -15,10 +15,12 @@ from balancer.worker.current import refuse_in_worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from balancer.cluster.hooks import HookFunctions
+
 __all__ = ["run"]
 
 
-def run(*apps: object, **settings: object) -> None:
+def run(*apps: object, hooks: HookFunctions | None = None, **settings: object) -> None:
     """Serve an app, or several ``Server`` objects, until told to stop; then return.
 
     This is ``balancer serve`` with the app and the flags as arguments: the same banner, signals,
@@ -31,6 +33,9 @@ def run(*apps: object, **settings: object) -> None:
     Args:
         apps: An import string, or a function, class or instance that is an attribute of a module.
             None: the demo.
+        hooks: Functions by the names of ``balancer.hooks``: ``{"post_fork": connect}``.  Those
+            that run in workers are imported there, as the app is, each time that one is started.
+            They go before a file's.
         settings: As on the command line: ``workers``, ``bind``, ``policy``…; ``config`` names a
             file of settings, and of hooks.
 
@@ -41,7 +46,7 @@ def run(*apps: object, **settings: object) -> None:
     """
     refuse_in_worker("balancer.run()")
     caller = sys._getframe(1).f_globals.get("__name__")
-    assembly = assemble(apps, settings, caller=caller, env=os.environ)
+    assembly = assemble(apps, settings, caller=caller, env=os.environ, hooks=hooks)
     plan = Plan(
         servers=assembly.servers,
         server_of_bind=assembly.server_of_bind,

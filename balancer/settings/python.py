@@ -1,5 +1,7 @@
 """``-c FILE.py`` and ``-c python:module``: names are settings, functions are hooks, as in gunicorn.
 
+A program that uses the library may name hooks of the workers without a file, or beside one.
+
 The file is a program: it may import and compute, and its own variables are its own affair.  So an
 unknown name is no error here, as it is in TOML; what gunicorn has and we don't is reported once,
 and so is a name that is all but one of ours.  Nothing is read that was not named.
@@ -8,6 +10,7 @@ and so is a name that is all but one of ours.  Nothing is read that was not name
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import os
@@ -18,7 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from balancer.errors import UsageError
-from balancer.hooks import HOOKS, WORKER_HOOKS, Hooks, explain
+from balancer.hooks import HOOKS, WORKER_HOOKS, Hooks, Named, explain
 from balancer.settings.gunicorn import LACKING, is_off, translate
 from balancer.settings.origin import Given, Origin, Rank
 from balancer.settings.source import Config
@@ -38,12 +41,22 @@ SHOWN = 60
 
 
 def read_python(source: ConfigSource) -> Config:
-    """What a Python file or module says, its settings unparsed.
+    """What a Python file or module says, its settings unparsed, and what a program has named.
 
     Raises:
         UsageError: it can't be read; it fails, with its own traceback as details; a value's type
             is wrong; a hook can't be called.
     """
+    config = _read(source) if source.name else Config([])
+    if not source.calls:
+        return config
+    module, _, attr = source.finder.partition(":")
+    find = getattr(importlib.import_module(module), attr)
+    functions = Named(dict(source.calls), config.functions, find).functions()
+    return dataclasses.replace(config, functions=functions, source=source)
+
+
+def _read(source: ConfigSource) -> Config:
     module, text = _import(source) if source.module is not None else _execute(source)
     lines = _lines(text)
     names = {name: value for name, value in vars(module).items() if not name.startswith("_")}

@@ -21,11 +21,16 @@ class ConfigSource:
 
     Attributes:
         name: ``app.toml``, ``gunicorn.conf.py`` or ``python:module``, as the user wrote it.
+            Empty: there is no file, only ``calls``.
         folder: The working directory in which that was written.
+        calls: Hooks of the workers that a program gave beside it: name and import string of each.
+        finder: ``module:attr`` of the function that finds these; see ``balancer.hooks.Named``.
     """
 
     name: str
     folder: str
+    calls: tuple[tuple[str, str], ...] = ()
+    finder: str = ""
 
     @property
     def module(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -12,17 +13,18 @@ import msgspec
 
 from balancer.apps.detect import detect
 from balancer.apps.tracebacks import describe
+from balancer.core.messages import WorkerConfig
 from balancer.errors import AppError, InWorkerError
 from balancer.settings import Interface, parse_app
-from balancer.worker.program import MAIN, import_main
+from balancer.worker.program import MAIN, adopt, import_main
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from balancer.core.messages import Program, WorkerConfig
+    from balancer.core.messages import Program
     from balancer.settings import AppSpec
 
-__all__ = ["App", "find_app", "import_app", "servers"]
+__all__ = ["App", "find_app", "find_hook", "import_app", "servers"]
 
 
 @final
@@ -48,7 +50,7 @@ def find_app(config: WorkerConfig) -> App | None:
     if config.app is None:
         return None
     name, spec = config.app, parse_app(config.app)
-    target = _find(config, spec)
+    target = _find(config, spec, f"app {name}")
     if spec.factory or config.factory:
         target = _call(name, target)
     interface = spec.interface
@@ -68,28 +70,43 @@ def import_app(config: WorkerConfig) -> None:
     """Import what ``find_app`` will look into.  A factory is left for the workers to call: what it
     opens or starts is for one process."""
     if config.app is not None:
-        _find(config, parse_app(config.app))
+        _find(config, parse_app(config.app), f"app {config.app}")
 
 
-def _find(config: WorkerConfig, spec: AppSpec) -> object:
-    folder = os.path.abspath(config.app_dir)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def find_hook(config: WorkerConfig, name: str, target: str) -> object:
+    """The hook ``name`` by its import string, as a program gave it; AppError as for an app."""
+    adopt(config.program)  # a hook may be due before the app is
+    return _find(config, parse_app(target), f"hook {name} ({target})")
+
+
+def _find(config: WorkerConfig, spec: AppSpec, who: str) -> object:
+    # a program's own path goes first, unless it has asked for another folder
+    last = config.program is not None and config.app_dir == WorkerConfig().app_dir
+    _look_in(os.path.abspath(config.app_dir), last=last)
     try:
         found: object = _import(spec.module, config.program)
     except BaseException as error:
         if isinstance(error, InWorkerError):  # nobody needs a traceback to understand that
-            raise AppError(f"app {config.app}: {error}") from error
-        what = f"app {config.app}: can't import {spec.module}"
+            raise AppError(f"{who}: {error}") from error
+        what = f"{who}: can't import {spec.module}"
         raise AppError(describe(what, error)) from error
     for name in spec.attr.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise AppError(
-                f"app {config.app}: {spec.module} has no attribute {spec.attr}"
-            ) from None
+            raise AppError(f"{who}: {spec.module} has no attribute {spec.attr}") from None
     return found
+
+
+def _look_in(folder: str, *, last: bool) -> None:
+    """Have a folder in ``sys.path``: first, or ``last`` where it isn't there yet."""
+    if last:
+        if folder not in sys.path:
+            sys.path.append(folder)
+    elif sys.path[:1] != [folder]:
+        with suppress(ValueError):
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
 
 
 def _import(name: str, program: Program | None) -> ModuleType:

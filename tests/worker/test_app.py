@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from balancer.core.messages import BootFailed, WorkerConfig, encode_frame
+from balancer.core.messages import BootFailed, Program, WorkerConfig, encode_frame
 from balancer.errors import AppError, ExitCode, UsageError
 from balancer.settings import Interface
 from balancer.worker.app import App, find_app
@@ -179,3 +180,38 @@ def test_what_is_said_can_be_sent(site: str) -> None:
 def test_a_name_that_is_no_name() -> None:
     with pytest.raises(UsageError):
         find_app(WorkerConfig(app="native:"))
+
+
+class TestTheFolderOfTheApp:
+    """``--app-dir`` goes before whatever else the process can import from."""
+
+    @pytest.fixture
+    def folders(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+        """Two folders in ``sys.path`` with a module of the same name; the second is the app's."""
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "in_two_places.py").write_text(f"def app(e, s): return '{name}'\n")
+        one, two = str(tmp_path / "one"), str(tmp_path / "two")
+        monkeypatch.setattr("sys.path", [one, two, *sys.path])
+        monkeypatch.delitem(sys.modules, "in_two_places", raising=False)
+        monkeypatch.chdir(two)
+        return one, two
+
+    def test_it_is_first_where_it_was_there_before(self, folders: tuple[str, str]) -> None:
+        assert self._found(WorkerConfig(app="wsgi:in_two_places:app")) == "two"
+        assert sys.path[:2] == [folders[1], folders[0]]
+
+    def test_a_program_has_a_path_of_its_own(self, folders: tuple[str, str]) -> None:
+        program = Program(path=(folders[0],), argv=())
+        assert self._found(WorkerConfig(app="wsgi:in_two_places:app", program=program)) == "one"
+
+    def test_which_a_folder_that_it_asks_for_goes_before(self, folders: tuple[str, str]) -> None:
+        program = Program(path=(folders[0],), argv=())
+        config = WorkerConfig(app="wsgi:in_two_places:app", program=program, app_dir=folders[1])
+        assert self._found(config) == "two"
+
+    def _found(self, config: WorkerConfig) -> object:
+        app = find_app(config)
+        assert app is not None
+        assert callable(app.target)
+        return app.target({}, None)
