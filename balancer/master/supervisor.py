@@ -2,14 +2,13 @@
 
 A slot (1…N) stays; the workers in it come and go, one *current* and at times a *successor* that is
 booting to replace it.  Each worker has one task, ``_live``, from the decision to start it until it
-is buried; nothing but its pidfd says that it is dead.  Who follows is the business of
-``Succession``, who has served long enough that of ``Recycler``; what a silent heart means is
-decided by ``core.liveness``.
+is buried; nothing but its pidfd says that it is dead.  How it comes to be is the business of
+``Birth``, how it is made to leave that of ``Farewell``; ``Hearts`` looks whether it lives,
+``Recycler`` whether it has served long enough, and ``Succession`` knows who follows.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 from itertools import count
@@ -18,20 +17,18 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.lifecycle import Event, State
-from balancer.core.liveness import TICK, Liveness, Verdict
+from balancer.core.liveness import TICK
 from balancer.core.messages import (
     BootFailed,
-    Drain,
     Drained,
     Leaving,
     ProtocolError,
-    Quit,
     Ready,
-    Spawn,
 )
-from balancer.errors import AppError
+from balancer.master.birth import Birth
 from balancer.master.crew import Crew
-from balancer.master.extras import Extras
+from balancer.master.farewell import MERCY, Farewell
+from balancer.master.hearts import Hearts
 from balancer.master.hooks import MasterHooks
 from balancer.master.mail import hang_up, read_mail
 from balancer.master.obituary import report
@@ -39,17 +36,17 @@ from balancer.master.plan import Plan
 from balancer.master.recycler import Recycler
 from balancer.master.slot import Slot
 from balancer.master.succession import Succession
-from balancer.master.worker import WorkerHandle
-from balancer.net.slots import ROWS, Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from balancer.core.liveness import Liveness
     from balancer.core.messages import WorkerMessage
     from balancer.errors import BalancerError
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
+    from balancer.master.worker import WorkerHandle
     from balancer.net.listener import Listener
     from balancer.net.slots import SlotTable
     from balancer.settings import Settings
@@ -58,13 +55,8 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("balancer")
 
-MERCY = 2.0
-"""Seconds between a deadline that a worker keeps by itself and the SIGKILL if it doesn't."""
 LAST_WORDS = 0.2
 """Seconds for what a dead worker has said before: a grandchild may hold the channel open."""
-HEARTBEAT = int(Word.HEARTBEAT)
-JUDGED = frozenset({State.READY, State.STALLED, State.DRAINING})
-"""The states in which a heart must beat."""
 
 
 @final
@@ -87,14 +79,12 @@ class Supervisor:
         self._settings = settings
         self._dispatcher = dispatcher
         self._ports = ports
-        self._table = table
-        self._spawner = spawner
         self._nursery = nursery
-        self._ids = count(1)
-        self._rows = list(range(ROWS - 1, -1, -1))
         self._hooks = hooks or MasterHooks(settings)
         self._crew = crew = Crew()
-        self.liveness = Liveness(settings.timeout)
+        self._birth = Birth(settings, self._plan, ports, table, spawner)
+        self._farewell = Farewell(crew, ports, dispatcher, spawner, nursery, self._observer)
+        self._hearts = Hearts(settings, crew, dispatcher, self._farewell)
         self.slots = crew.slots
         self.workers = crew.workers
         self._succession = Succession(
@@ -117,6 +107,11 @@ class Supervisor:
     @stopping.setter
     def stopping(self, value: bool) -> None:
         self._crew.stopping = value
+
+    @property
+    def liveness(self) -> Liveness:
+        """Whose heart beats."""
+        return self._hearts.liveness
 
     @property
     def failed(self) -> trio.Event:
@@ -175,40 +170,16 @@ class Supervisor:
 
         With ``leave`` it ends then, or is ended; without, it stays idle.
         """
-        booting = worker.state is State.STARTING
-        worker.told_to_leave |= leave
-        if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
-            return
-        self._dispatcher.close(worker.id)
-        if any(slot.current is worker for slot in self.slots):
-            self._ports.slot_down(worker.slot, self._dispatcher)
-        if booting:
-            worker.signal(signal.SIGTERM)  # heard at once until its loop runs, and from then on:
-            self._nursery.start_soon(worker.tell, Quit())
-            self._nursery.start_soon(self._end, worker, 0.0)
-        else:
-            self._nursery.start_soon(worker.tell, Drain(seconds, leave, closing))
-            if leave:
-                self._nursery.start_soon(self._end, worker, seconds)
+        self._farewell.drain(worker, seconds, leave=leave, closing=closing)
 
     def quit(self, worker: WorkerHandle) -> None:
         """End a worker now; its requests are cut."""
-        worker.step(Event.STOP)
-        worker.told_to_leave = True
-        self._dispatcher.close(worker.id)
-        self._nursery.start_soon(worker.tell, Quit())
-        self._nursery.start_soon(self._end, worker, 0.0)
+        self._farewell.quit(worker)
 
     async def watch_hearts(self) -> None:
         """Look at every heart at the pace at which they beat."""
         while True:
-            hearts = {
-                worker.id: worker.words[HEARTBEAT]
-                for worker in self.workers.values()
-                if worker.state in JUDGED
-            }
-            for worker_id, verdict in self.liveness.look(trio.current_time(), hearts):
-                self._judge(self.workers[worker_id], verdict)
+            self._hearts.look(trio.current_time())
             self.recycler.look(trio.current_time())
             self._dispatcher.look()
             await trio.sleep(TICK)
@@ -217,38 +188,17 @@ class Supervisor:
 
     def _start_worker(self, slot: Slot) -> WorkerHandle | None:
         """A new worker on its way, or None, with a line in the log."""
-        now = trio.current_time()
-        try:
-            if not self._rows:
-                raise OSError(errno.ENOSPC, f"all {ROWS} rows of the stats table are taken")
-            row = self._rows[-1]
-            words = self._table.row(row)
-            extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent)
-            try:
-                worker = WorkerHandle(next(self._ids), slot.number, row, words, now, extras)
-            except OSError:
-                extras.close()
-                raise
-        except OSError as error:
-            logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
-            return None
-        self._rows.pop()
-        self._table.clear(row)
-        self.workers[worker.id] = self._crew.unreported[worker.id] = worker
-        self._observer.starting(worker)
-        self._nursery.start_soon(self._live, worker, slot)
+        worker = self._birth.begin(slot)
+        if worker is not None:
+            self.workers[worker.id] = self._crew.unreported[worker.id] = worker
+            self._observer.starting(worker)
+            self._nursery.start_soon(self._live, worker, slot)
         return worker
 
     async def _live(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker's whole life, from fork to funeral."""
-        with trio.move_on_after(self._settings.boot_timeout) as scope:
-            await self._fork(worker, slot)
-        if scope.cancelled_caught:
-            worker.boot_error = self._late("wasn't forked")
-            worker.reaped.set()
-            self._spawner.give_up(worker)
-        worker.far.close()
-        worker.extras.forked()
+        self._hooks.pre_fork(worker)
+        await self._birth.fork(worker, slot)
         if worker.pid is not None:
             self._observer.forked(worker)
             await self._attend(worker, slot)
@@ -272,37 +222,12 @@ class Supervisor:
         with trio.move_on_after(MERCY):
             await worker.reaped.wait()
 
-    async def _fork(self, worker: WorkerHandle, slot: Slot) -> None:
-        self._hooks.pre_fork(worker)
-        request = Spawn(
-            worker.id,
-            worker.slot,
-            worker.row,
-            self._ports.families,
-            servers=tuple(self._plan.server_of_bind[bind] for bind in self._ports.binds)
-            if self._plan.servers
-            else (),
-            addresses=tuple(self._ports.addresses),
-            inherited=self._ports.inherited_lanes(slot.number),
-            extras=worker.extras.names,
-            env=slot.env,
-            worker_connections=slot.worker_connections,
-        )
-        ends = [worker.sender.receiving_end, worker.far.fileno(), self._table.fd]
-        ends += [*worker.extras.fds, *self._ports.inherited(slot.number)]
-        try:
-            await self._spawner.spawn(worker, request, ends)
-        except AppError as error:
-            worker.boot_error = BootFailed(str(error), app=True)
-        except OSError as error:
-            worker.boot_error = BootFailed(f"can't be forked: {error.strerror}")
-
     async def _attend(self, worker: WorkerHandle, slot: Slot) -> None:
         """Hear what a worker says, until its pidfd says that it is dead."""
         silence = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, worker, slot, silence)
-            nursery.start_soon(self._watch_boot, worker)
+            nursery.start_soon(self._birth.watch_boot, worker)
             if worker.extras.mailbox is not None:
                 nursery.start_soon(read_mail, worker, worker.extras.mailbox, self._observer)
             await trio.lowlevel.wait_readable(worker.pidfd)
@@ -329,17 +254,6 @@ class Supervisor:
             self._let_go(worker, slot, message)
         elif isinstance(message, Drained):
             logger.info("%s is drained", worker)
-
-    async def _watch_boot(self, worker: WorkerHandle) -> None:
-        with trio.move_on_after(self._settings.boot_timeout):
-            await worker.booted.wait()
-            return
-        worker.boot_error = self._late("wasn't ready")
-        worker.signal(signal.SIGKILL)
-
-    def _late(self, what: str) -> BootFailed:
-        where, seconds = self._settings.where("boot_timeout"), self._settings.boot_timeout
-        return BootFailed(f"{what} within {seconds:g} s ({where})")
 
     def _welcome(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker is ready."""
@@ -385,44 +299,8 @@ class Supervisor:
         worker.step(Event.EXIT)
         handed_on = self._dispatcher.remove(worker.id)
         worker.close()
-        self._spawner.forget(worker)
+        self._birth.forget(worker)
         del self.workers[worker.id]
-        if worker.pid is not None:
-            self._rows.append(worker.row)
-        else:  # it may live for a while, unknown, and write into its row: the last to be given out
-            self._rows.insert(0, worker.row)
+        self._observer.closed(worker)
         worker.booted.set()
         return handed_on
-
-    async def _end(self, worker: WorkerHandle, seconds: float) -> None:
-        """Kill a worker that doesn't end by itself."""
-        with trio.move_on_after(seconds + MERCY):
-            await worker.dead.wait()
-            return
-        if worker.id in self.workers:
-            logger.warning("%s didn't end in time and is killed", worker)
-            worker.signal(signal.SIGKILL)
-            if self.stopping:
-                self._spawner.give_up(worker)  # if it isn't even forked: nobody waits for that now
-
-    def _judge(self, worker: WorkerHandle, verdict: Verdict) -> None:
-        if verdict is Verdict.SILENT:
-            if worker.step(Event.SILENT):
-                self._dispatcher.hold(worker.id)
-                logger.warning(
-                    "%s has had no heartbeat for 1 s: no new connections until it has", worker
-                )
-        elif verdict is Verdict.BEAT:
-            if worker.step(Event.BEAT):
-                self._dispatcher.beat(worker.id)
-                logger.info("%s has a heartbeat again", worker)
-        elif verdict is Verdict.DUMP:
-            where, seconds = self._settings.where("timeout"), self._settings.timeout
-            logger.error(
-                "%s has had no heartbeat for %g s (%s) and is ended", worker, seconds, where
-            )
-            worker.step(Event.STOP)
-            worker.signal(signal.SIGABRT)
-            self._nursery.start_soon(self._end, worker, 0.0)
-        else:
-            worker.signal(signal.SIGKILL)

@@ -1,0 +1,131 @@
+"""How a worker comes to be: a row of the stats table, its descriptors, a process.
+
+Until the fork server has answered, a worker is no more than a ``WorkerHandle``; it may never become
+more.  Both steps, to be forked and to be ready, have ``--boot-timeout``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+from itertools import count
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.messages import BootFailed, Spawn
+from balancer.errors import AppError
+from balancer.master.extras import Extras
+from balancer.master.worker import WorkerHandle
+from balancer.net.slots import ROWS
+
+if TYPE_CHECKING:
+    from balancer.master.plan import Plan
+    from balancer.master.ports import Ports
+    from balancer.master.slot import Slot
+    from balancer.master.spawner import Spawner
+    from balancer.net.slots import SlotTable
+    from balancer.settings import Settings
+
+__all__ = ["Birth"]
+
+logger = logging.getLogger("balancer")
+
+
+@final
+class Birth:
+    """Makes workers; gives out the ids and the rows of the table."""
+
+    def __init__(
+        self, settings: Settings, plan: Plan, ports: Ports, table: SlotTable, spawner: Spawner
+    ) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._ports = ports
+        self._table = table
+        self._spawner = spawner
+        self._ids = count(1)
+        self._rows = list(range(ROWS - 1, -1, -1))
+
+    def begin(self, slot: Slot) -> WorkerHandle | None:
+        """A worker that isn't forked yet, or None, with a line in the log."""
+        try:
+            if not self._rows:
+                raise OSError(errno.ENOSPC, f"all {ROWS} rows of the stats table are taken")
+            row = self._rows[-1]
+            worker = self._make(slot, row)
+        except OSError as error:
+            logger.error("slot %d: no worker can be started: %s", slot.number, error.strerror)
+            return None
+        self._rows.pop()
+        self._table.clear(row)
+        return worker
+
+    def _make(self, slot: Slot, row: int) -> WorkerHandle:
+        words = self._table.row(row)
+        extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent)
+        now = trio.current_time()
+        try:
+            return WorkerHandle(next(self._ids), slot.number, row, words, now, extras)
+        except OSError:
+            extras.close()
+            raise
+
+    async def fork(self, worker: WorkerHandle, slot: Slot) -> None:
+        """Have it forked; it has a pid then, or a ``boot_error``."""
+        with trio.move_on_after(self._settings.boot_timeout) as scope:
+            await self._spawn(worker, slot)
+        if scope.cancelled_caught:
+            worker.boot_error = self._late("wasn't forked")
+            worker.reaped.set()
+            self._spawner.give_up(worker)
+        worker.far.close()
+        worker.extras.forked()
+
+    async def _spawn(self, worker: WorkerHandle, slot: Slot) -> None:
+        ends = [worker.sender.receiving_end, worker.far.fileno(), self._table.fd]
+        ends += [*worker.extras.fds, *self._ports.inherited(slot.number)]
+        try:
+            await self._spawner.spawn(worker, self._request(worker, slot), ends)
+        except AppError as error:
+            worker.boot_error = BootFailed(str(error), app=True)
+        except OSError as error:
+            worker.boot_error = BootFailed(f"can't be forked: {error.strerror}")
+
+    def _request(self, worker: WorkerHandle, slot: Slot) -> Spawn:
+        plan = self._plan
+        return Spawn(
+            worker.id,
+            worker.slot,
+            worker.row,
+            self._ports.families,
+            servers=tuple(plan.server_of_bind[bind] for bind in self._ports.binds)
+            if plan.servers
+            else (),
+            addresses=tuple(self._ports.addresses),
+            inherited=self._ports.inherited_lanes(slot.number),
+            extras=worker.extras.names,
+            env=slot.env,
+            worker_connections=slot.worker_connections,
+        )
+
+    async def watch_boot(self, worker: WorkerHandle) -> None:
+        """Kill a process that isn't ready in time."""
+        with trio.move_on_after(self._settings.boot_timeout):
+            await worker.booted.wait()
+            return
+        worker.boot_error = self._late("wasn't ready")
+        worker.signal(signal.SIGKILL)
+
+    def _late(self, what: str) -> BootFailed:
+        where, seconds = self._settings.where("boot_timeout"), self._settings.boot_timeout
+        return BootFailed(f"{what} within {seconds:g} s ({where})")
+
+    def forget(self, worker: WorkerHandle) -> None:
+        """A worker is dead: its row is free for another."""
+        self._spawner.forget(worker)
+        if worker.pid is not None:
+            self._rows.append(worker.row)
+        else:  # it may live for a while, unknown, and write into its row: the last to be given out
+            self._rows.insert(0, worker.row)

@@ -1,0 +1,103 @@
+"""How a worker is made to leave: asked, told, and in the end killed.
+
+Whichever way it goes, connections go to others from the first moment, and a deadline stands behind
+what it is trusted to do by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.core.lifecycle import Event, State
+from balancer.core.messages import Drain, Quit
+
+if TYPE_CHECKING:
+    from balancer.master.crew import Crew
+    from balancer.master.dispatcher import Dispatcher
+    from balancer.master.plan import Observer
+    from balancer.master.ports import Ports
+    from balancer.master.spawner import Spawner
+    from balancer.master.worker import WorkerHandle
+
+__all__ = ["MERCY", "Farewell"]
+
+logger = logging.getLogger("balancer")
+
+MERCY = 2.0
+"""Seconds between a deadline that a worker keeps by itself and the SIGKILL if it doesn't."""
+
+
+@final
+class Farewell:
+    """Lets workers go; its tasks run in the nursery that it is given."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        ports: Ports,
+        dispatcher: Dispatcher,
+        spawner: Spawner,
+        nursery: trio.Nursery,
+        observer: Observer,
+    ) -> None:
+        self._crew = crew
+        self._ports = ports
+        self._dispatcher = dispatcher
+        self._spawner = spawner
+        self._nursery = nursery
+        self._observer = observer
+
+    def drain(self, worker: WorkerHandle, seconds: float, *, leave: bool, closing: bool) -> None:
+        """No new connections for a worker; what it has may take ``seconds``.
+
+        With ``leave`` it ends then, or is ended; without, it stays idle.  ``closing`` is the
+        message's.
+        """
+        booting = worker.state is State.STARTING
+        worker.told_to_leave |= leave
+        if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
+            return
+        self._dispatcher.close(worker.id)
+        if any(slot.current is worker for slot in self._crew.slots):
+            self._ports.slot_down(worker.slot, self._dispatcher)
+        self._observer.closed(worker)
+        if booting:
+            worker.signal(signal.SIGTERM)  # heard at once until its loop runs, and from then on:
+            self._tell_to_quit(worker)
+        else:
+            self._nursery.start_soon(worker.tell, Drain(seconds, leave, closing))
+            if leave:
+                self._nursery.start_soon(self._end, worker, seconds)
+
+    def quit(self, worker: WorkerHandle) -> None:
+        """End a worker now; its requests are cut."""
+        worker.step(Event.STOP)
+        worker.told_to_leave = True
+        self._dispatcher.close(worker.id)
+        self._observer.closed(worker)
+        self._tell_to_quit(worker)
+
+    def dump(self, worker: WorkerHandle) -> None:
+        """End a worker that hears nothing any more; its last words are its stacks."""
+        worker.step(Event.STOP)
+        worker.signal(signal.SIGABRT)
+        self._nursery.start_soon(self._end, worker, 0.0)
+
+    def _tell_to_quit(self, worker: WorkerHandle) -> None:
+        self._nursery.start_soon(worker.tell, Quit())
+        self._nursery.start_soon(self._end, worker, 0.0)
+
+    async def _end(self, worker: WorkerHandle, seconds: float) -> None:
+        """Kill a worker that doesn't end by itself."""
+        with trio.move_on_after(seconds + MERCY):
+            await worker.dead.wait()
+            return
+        if worker.id in self._crew.workers:
+            logger.warning("%s didn't end in time and is killed", worker)
+            worker.signal(signal.SIGKILL)
+            if self._crew.stopping:
+                self._spawner.give_up(worker)  # if it isn't even forked: nobody waits for that now
