@@ -17,6 +17,7 @@ import trio
 from balancer.cluster.assemble import assemble, check_env
 from balancer.cluster.events import Address
 from balancer.cluster.roster import Roster
+from balancer.core.books import ANYBODY
 from balancer.errors import RunError, UsageError
 from balancer.master.operations import MAX_WORKERS, Phase
 from balancer.master.plan import Plan
@@ -218,7 +219,7 @@ async def _open(
     )
     with _bare(), Master(settings, plan, assembly.hooks) as master:
         roster.addresses = [_address(name) for name in master.ports.names]
-        roster.owner = lambda lane: master.dispatcher.lane(lane).owner
+        roster.owner = lambda lane: _owner(master, lane)
         roster.leave = lambda handle: _leave(master, handle)
         try:
             async with trio.open_nursery() as nursery:
@@ -240,6 +241,12 @@ async def _serve(master: Master, roster: Roster, *, task_status: trio.TaskStatus
         await master.serve(task_status=task_status)
     finally:
         roster.feed.close()
+
+
+def _owner(master: Master, lane: int) -> int:
+    """Whose a lane is; nobody gets one any more when all are about to leave."""
+    owner = master.dispatcher.lane(lane).owner
+    return owner if owner == ANYBODY or not master.supervisor.stopping else 0
 
 
 def _leave(master: Master, handle: WorkerHandle) -> None:

@@ -42,6 +42,8 @@ class Roster:
         self.addresses: list[Address] = []
         self.leave: Callable[[WorkerHandle], None] = lambda _handle: None
         self.owner: Callable[[int], int] = lambda _lane: ANYBODY
+        """Of a lane: the worker that it is for, 0 for nobody at the moment."""
+        self._owners: dict[int, int] = {}  # as they were told: lane to worker
         self._all: dict[int, Worker] = {}
         self._captured: weakref.WeakSet[Worker] = weakref.WeakSet()
 
@@ -75,12 +77,23 @@ class Roster:
     def ready(self, handle: WorkerHandle) -> None:
         """As in ``Observer``; what is for one worker only, only that one listens on."""
         for lane in range(len(self.addresses)):
-            if self.owner(lane) in {ANYBODY, handle.id}:
-                self.reopened(handle, lane)
+            self.reopened(handle, lane)
 
     def reopened(self, handle: WorkerHandle, lane: int) -> None:
         """As in ``Observer``."""
-        self.feed.put(Listening(self._all[handle.id], self.addresses[lane]))
+        if self.owner(lane) in {ANYBODY, handle.id}:
+            self._listens(handle.id, lane)
+
+    def closed(self, _handle: WorkerHandle) -> None:
+        """As in ``Observer``; what was for that worker only is another's now."""
+        for lane in range(len(self.addresses)):
+            owner = self.owner(lane)
+            if owner not in {ANYBODY, 0, self._owners.get(lane)}:
+                self._listens(owner, lane)
+
+    def _listens(self, worker_id: int, lane: int) -> None:
+        self._owners[lane] = worker_id
+        self.feed.put(Listening(self._all[worker_id], self.addresses[lane]))
 
     async def room(self) -> None:
         """As in ``Observer``: readers that are late hold up who sends messages, and nobody else."""

@@ -40,7 +40,7 @@ from tests.cluster.lab import (
 from tests.net.children import count_fds
 
 if TYPE_CHECKING:
-    from balancer import Worker
+    from balancer import Cluster, Event, Subscription, Worker
     from balancer.settings import Settings
 
 ORDER = ["Fork", "Online", "Listening", "Disconnect", "Exit"]
@@ -276,6 +276,48 @@ async def test_an_exclusive_listener_is_for_one_worker_until_it_leaves() -> None
         after = {await get(opened, address=0) for _ in range(6)}
         assert len(after) == 1
         assert after != {str(owner)}
+
+
+async def heirs(opened: Cluster, events: Subscription[Event]) -> tuple[Worker, Worker]:
+    """The owner of the exclusive address 0, and the other of two workers."""
+    found = [await until(events, Listening) for _ in range(3)]
+    (owner,) = [each.worker for each in found if each.address == opened.addresses[0]]
+    (heir,) = {each.worker for each in found} - {owner}
+    return owner, heir
+
+
+@pytest.mark.parametrize("end", ["killed", "disconnected", "asked to leave"])
+async def test_who_inherits_an_exclusive_listener_listens(end: str) -> None:
+    servers = [Server(APP, "127.0.0.1:0", exclusive=True), Server(APP, "127.0.0.1:0")]
+    async with cluster(*servers, workers=2) as opened:
+        events = opened.events()
+        owner, heir = await heirs(opened, events)
+        if end == "disconnected":
+            owner.disconnect()
+        else:
+            owner.kill(signal.SIGKILL if end == "killed" else signal.SIGTERM)
+        event = await until(events, Listening)
+        assert (event.worker, event.address) == (heir, opened.addresses[0])
+        assert await get(opened, address=0) == str(heir.id)
+        if end != "disconnected":  # who follows listens on what is for everybody
+            event = await until(events, Listening)
+            assert (event.worker.id, event.address) == (3, opened.addresses[1])
+        await opened.disconnect()
+    # and in the end nobody inherits anything from those who leave with them
+    assert "Listening" not in names(await rest(events))
+
+
+async def test_an_exclusive_listener_waits_for_the_next_worker_there_is() -> None:
+    async with cluster(Server(APP, "127.0.0.1:0", exclusive=True)) as opened:
+        events = opened.events()
+        (first,) = await listening(events, 1)
+        first.kill(signal.SIGKILL)
+        assert [worker.id for worker in await listening(events, 1)] == [2]
+        assert await get(opened) == "2"
+        await opened.reload()
+        assert [worker.id for worker in await listening(events, 1)] == [3]
+        await opened.disconnect()
+    assert "Listening" not in names(await rest(events))
 
 
 async def test_a_worker_closes_and_reopens_an_address_by_itself() -> None:
