@@ -64,7 +64,7 @@ class Spawner:
         self._configure = configure
         self._nursery = nursery
         self._servers: list[_Server] = []  # the last one is current, the others are retired
-        self._candidate: _Server | None = None  # what a reload has started, while it warms up
+        self._unreaped: set[_Server] = set()  # also those that are let go, or not yet warm
         self._orphans: dict[int, WorkerHandle] = {}  # of dead fork servers, to be guarded
         self._starting = trio.Lock()
         self._closing = False
@@ -103,13 +103,12 @@ class Spawner:
             AppError, BootError: it isn't warm within ``seconds``, dies, or can't preload the app.
         """
         try:
-            server = self._candidate = await self._open()
+            server = await self._open()
         except OSError as error:
             raise BootError(f"no fork server can be started: {error.strerror}") from error
         # Until it is warm, the current one goes on: a worker that dies is replaced at once.
         with trio.move_on_after(seconds):
             await server.warm.wait()
-        self._candidate = None
         if server.failure is None and server.warm.is_set() and server.link.alive:
             old_ones = list(self._servers)
             self._servers.append(server)
@@ -139,9 +138,7 @@ class Spawner:
         with trio.move_on_after(seconds):
             async with self._starting:  # who is just being started has to leave, too
                 pass
-        servers = list(self._servers)
-        if self._candidate is not None:
-            servers.append(self._candidate)
+        servers = list(self._unreaped)
         for server in servers:
             server.link.close()
         with trio.move_on_after(seconds) as scope:
@@ -161,6 +158,7 @@ class Spawner:
 
     async def _open(self) -> _Server:
         server = _Server(await ForkServer.start(self._configure))
+        self._unreaped.add(server)
         self._nursery.start_soon(self._listen, server)
         return server
 
@@ -209,6 +207,7 @@ class Spawner:
                 await self._died(server)
         await server.link.wait()
         server.link.close()
+        self._unreaped.discard(server)
 
     def _hear(self, server: _Server, message: ForkServerMessage, fds: list[int]) -> None:
         if isinstance(message, Warm):

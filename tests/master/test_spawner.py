@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from balancer.core.messages import ProtocolError
 from balancer.errors import BootError
 from balancer.forkserver.client import ForkServer
+from tests.faults.lab import process_state
 from tests.master.test_supervisor import DEADLINE, serving
 
 if TYPE_CHECKING:
@@ -106,3 +108,16 @@ async def test_orphans_are_guarded_although_one_dies_meanwhile(
         await server.until(lambda: 1 in server.ready and server.ready[1].id > 2)
         assert guarded == [True, True]
         assert "can't be told" not in caplog.text
+
+
+async def test_one_that_was_let_go_and_hangs_is_not_left_behind() -> None:
+    async with serving(workers=0) as server:
+        await server.spawner.renew(DEADLINE)
+        old = server.spawner.pid
+        assert old is not None
+        os.kill(old, signal.SIGSTOP)
+        await server.spawner.renew(DEADLINE)
+        assert server.spawner.pid != old
+        await wait_all_tasks_blocked()  # its end of the line is closed
+        await server.spawner.close(0.1)
+        await server.until(lambda: process_state(old) == "Z")  # or gone
