@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.faults.lab import pass_attempts, send, stopped, until
 from tests.support import raw
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SITES = "tests.e2e.apps."
+ASYNC_SITES = ["fastapi_site:app", "starlette_site:app", "quart_site:app", "litestar_site:app"]
 LOST = {Outcome.RESET, Outcome.EOF, Outcome.TRUNCATED}
 
 
@@ -90,7 +92,23 @@ def test_quart_trio(client: httpx.Client) -> None:
     assert client.get("/nursery").json() == {"total": 45}
 
 
-@pytest.mark.parametrize("site", ["fastapi_site:app", "starlette_site:app", "quart_site:app"])
+@pytest.mark.parametrize("client", ["litestar_site:app"], indirect=True)
+def test_litestar(client: httpx.Client) -> None:
+    assert client.get("/").text.startswith("Hello from worker ")
+    assert client.get("/threaded", params={"skip": 5}).json() == {"skip": 5}
+    item = {"name": "screw", "price": 0.1}
+    assert client.post("/items", json=item).json() == item
+    assert client.post("/items", json={"name": 1}).status_code == 400
+    assert client.post("/echo", content=iter([b"ab", b"c"])).content == b"abc"
+    assert client.get("/count/1000").text == "".join(f"{number}\n" for number in range(1000))
+    assert client.get("/schema/openapi.json").json()["openapi"]
+    assert client.get("/nothing").status_code == 404
+    with connect(str(client.base_url.copy_with(scheme="ws", path="/ws"))) as socket:
+        socket.send("hello")
+        assert socket.recv() == "hello"
+
+
+@pytest.mark.parametrize("site", ASYNC_SITES)
 def test_a_rolling_restart_fails_no_request(site: str) -> None:
     with BalancerServer(app=SITES + site) as server:
         kept = Plan(port=server.port, concurrency=4, duration=60, keep_alive=True)
@@ -107,7 +125,7 @@ def test_a_rolling_restart_fails_no_request(site: str) -> None:
             assert report.failed == 0, report.summary()
 
 
-@pytest.mark.parametrize("site", ["fastapi_site:app", "starlette_site:app", "quart_site:app"])
+@pytest.mark.parametrize("site", [*ASYNC_SITES, "flask_site:app", "bare:app"])
 def test_a_killed_worker_loses_only_what_it_was_answering(site: str) -> None:
     with BalancerServer(app=SITES + site) as server:
         with InThread(Plan(port=server.port, rate=150, duration=60)) as load:

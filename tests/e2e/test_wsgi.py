@@ -186,8 +186,9 @@ def test_more_threads_do_more_at_once(tmp_path: Path) -> None:
         assert [each.let_go() for each in reversed(held)] == [1, 1, 1]
 
 
-def test_a_restart_fails_no_request() -> None:
-    with BalancerServer("--threads", "2", app=FLASK) as server:
+@pytest.mark.parametrize("app", [FLASK, DJANGO], ids=["flask", "django"])
+def test_a_restart_fails_no_request(app: str) -> None:
+    with BalancerServer("--threads", "2", app=app) as server:
         with InThread(Plan(port=server.port, rate=100, duration=60)) as load:
             pass_attempts(load, 50)
             assert server.command("reload").returncode == 0
