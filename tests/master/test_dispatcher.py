@@ -233,7 +233,7 @@ class TestRotation:
             s.connect(5)
             for worker in (*workers, *workers):
                 await worker.next()
-            await trio.sleep(QUIET)
+            await trio.sleep(QUIET)  # here and below: to see nothing happen
             assert [worker.receive() for worker in workers] == [None, None]
             assert s.dispatcher.pending() == 5
 
@@ -301,7 +301,7 @@ class TestRecall:
             blocked, busy = s.add(2)
             s.connect(2)
             handoff = await busy.next()
-            await trio.sleep(0.15)
+            await trio.sleep(0.15)  # longer than it may wait, if anybody were free
             assert s.dispatcher.lane(0).recalled == 0
             busy.answer(handoff)
             assert await busy.take() == 1
@@ -312,7 +312,7 @@ class TestRecall:
             blocked, free = s.add(2)
             s.connect(2)
             await free.take()
-            await trio.sleep(0.25)
+            await trio.sleep(0.25)  # longer than it would wait by default
             assert free.receive() is None
             assert await blocked.take() == 1
 
@@ -323,7 +323,7 @@ class TestRecall:
             s.connect()
             for _ in range(3):  # the rest after the third takes 0.4 s
                 poor.answer(await poor.next(), AnswerKind.NO_FDS)
-            await trio.sleep(0.15)
+            await trio.sleep(0.15)  # into the rest
             _blocked, free = s.add(2)
             began = time.monotonic()
             assert await free.take() == 1

@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import trio
+import trio.testing
 
 from balancer.master.operations import Operations, Phase
 from tests.master.test_supervisor import DEADLINE, Server, serving
@@ -79,7 +80,8 @@ async def test_during_a_roll_nobody_goes() -> None:
     async with serving("leaving serve", workers=1) as server:
         server.supervisor.recycler.paused = True
         await server.all_ready()
-        await trio.sleep(0.1)
+        await server.until(lambda: 1 in server.supervisor.recycler._recycling)  # it has asked
+        await trio.testing.wait_all_tasks_blocked()
         assert list(server.supervisor.workers) == [1]
         server.supervisor.recycler.paused = False
         await server.until(lambda: list(server.supervisor.workers) == [2])
@@ -109,7 +111,7 @@ async def test_who_was_replaced_meanwhile_is_not_replaced_again() -> None:
             await server.supervisor.replace(server.supervisor.slots[0])
         server.supervisor.recycler.paused = False
         await server.until(lambda: list(server.supervisor.workers) == [2])
-        await trio.sleep(0.1)
+        await trio.sleep(0.1)  # not to wait for something, but to see nothing happen
         assert list(server.supervisor.workers) == [2]
 
 

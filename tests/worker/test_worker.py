@@ -220,9 +220,7 @@ class TestConnections:
             await client.ask(LAST_REQUEST)
             assert await client.at_eof()
             await client.aclose()
-            with trio.fail_after(DEADLINE):
-                while master.words[Word.ACTIVE] == 2:  # noqa: ASYNC110 (shared memory has no events)
-                    await trio.sleep(0.01)
+            await until(lambda: master.words[Word.ACTIVE] == 1)
             assert master.words[Word.REQUESTS] == master.words[Word.CLASS_2XX] == 2
 
     async def test_its_heart_beats(self) -> None:
@@ -284,7 +282,7 @@ class TestLeaving:
         async with worker() as master:
             await master.channel.send(Drain(30.0, leave=False))
             assert await master.hear() == Drained()
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()
             assert not master.ended.is_set()
             await master.channel.send(Drain(30.0))
             await master.wait_ended()
@@ -333,7 +331,7 @@ class TestLeaving:
             assert b"200 OK" in await client.ask()  # and its ack is not read
             await master.messages.aclose()
             master.sender.close()
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()
             assert b"200 OK" in await client.ask()
             master.channel.close()
             await client.aclose()
@@ -370,6 +368,18 @@ def listening() -> socket.socket:
     return lane.sock
 
 
+async def until(met: Callable[[], bool]) -> None:
+    """Wait for what stands in shared memory, which has no events."""
+    with trio.fail_after(DEADLINE):
+        while not met():  # noqa: ASYNC110 (see above)
+            await trio.sleep(0.01)
+
+
+async def accepted(master: Master, count: int) -> None:
+    """Wait until the worker has so many connections."""
+    await until(lambda: master.words[Word.ACCEPTED] == count)
+
+
 async def dial(sock: socket.socket) -> Client:
     made = socket.create_connection(sock.getsockname())
     return Client(made)
@@ -394,7 +404,7 @@ class TestAcceptingByItself:
                 first, second, third = master.clients
                 await first.ask()
                 await second.ask()
-                await trio.sleep(0.05)
+                await trio.testing.wait_all_tasks_blocked()
                 assert master.words[Word.ACCEPTED] == 2
                 await first.ask(LAST_REQUEST)
                 await first.aclose()
@@ -405,11 +415,11 @@ class TestAcceptingByItself:
             async with worker(listeners=[sock]) as master:
                 master.clients.append(await dial(address))
                 await master.clients[0].send(LONG_REQUEST)
-                await trio.sleep(0.05)
+                await accepted(master, 1)
                 await master.channel.send(Drain(30.0))
                 await trio.testing.wait_all_tasks_blocked()
                 master.clients.append(await dial(address))
-                await trio.sleep(0.05)
+                await trio.testing.wait_all_tasks_blocked()
                 assert master.words[Word.ACCEPTED] == 1
                 await master.channel.send(Quit())
                 await master.wait_ended()
@@ -474,7 +484,8 @@ class TestThreads:
                 await client.send(WAIT)
             async with worker(listeners=[sock], shared_accept=shared, app=gate.app) as master:
                 master.clients += clients
-                await trio.sleep(0.05)
+                await accepted(master, 1)
+                await trio.testing.wait_all_tasks_blocked()
                 assert master.words[Word.ACCEPTED] == 1
                 gate.open()
                 for client in clients:
@@ -488,7 +499,7 @@ class TestThreads:
             await trio.testing.wait_all_tasks_blocked()
             await master.channel.send(Drain(30.0))
             await client.aclose()
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()
             assert not master.ended.is_set()
             gate.open()
             await master.wait_ended()

@@ -416,5 +416,5 @@ async def test_limits_of_http_are_not_those_of_websockets() -> None:
     engine = Http1Config(max_body=10, body_timeout=0.1, keep_alive=0.1, header_timeout=0.1)
     async with talking(engine=engine) as talk:
         await talk.open()
-        await trio.sleep(0.6)
+        await trio.sleep(0.6)  # longer than any of them
         assert await talk.answer(frame(TEXT, b"x" * 100)) == ["x" * 100]

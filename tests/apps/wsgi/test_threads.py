@@ -6,6 +6,7 @@ import contextvars
 import logging
 import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,7 +148,7 @@ class TestMailbox:
 
         def post(first: int) -> None:
             for number in range(first, first + 1000):
-                mailbox.post(lambda number=number: note(number))  # type: ignore[misc]
+                mailbox.post(partial(note, number))
 
         mailbox = Mailbox()
         async with trio.open_nursery() as nursery:
