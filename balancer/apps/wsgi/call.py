@@ -12,10 +12,11 @@ for as long as the app likes; nothing can stop it.
 
 from __future__ import annotations
 
+import types
 from collections import deque
 from enum import Enum
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import trio
 
@@ -23,7 +24,10 @@ from balancer.http1.errors import ClientGone, RequestError
 from balancer.http1.phase import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
     from balancer.apps.wsgi.mailbox import Mailbox
+    from balancer.apps.wsgi.parking import Parking
     from balancer.http1.exchange import Exchange
     from balancer.http1.responses import ResponseHead
 
@@ -68,15 +72,21 @@ class Call:
         "_exchange",
         "_mailbox",
         "_orders",
+        "_parking",
         "_task",
         "_under_way",
         "over",
         "started",
     )
 
-    def __init__(self, exchange: Exchange, mailbox: Mailbox) -> None:
+    is_park = True  # it is what its connection yields, see ``Parking``
+
+    def __init__(
+        self, exchange: Exchange, mailbox: Mailbox, parking: Parking | None = None
+    ) -> None:
         self._exchange = exchange
         self._mailbox = mailbox
+        self._parking = parking
         self._orders: deque[_Order] = deque()
         # to the thread: bytes sent, a piece of the body and whether it is the last, or: it is over
         self._answers: SimpleQueue[int | tuple[bytes, bool] | None] = SimpleQueue()
@@ -158,6 +168,8 @@ class Call:
             while exchange.phase is not DONE:
                 if orders:
                     await self._carry_out(orders.popleft())
+                elif self._parking is not None and self._parking.has_room:
+                    await self._park()
                 else:
                     self._task = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._forget)
@@ -205,7 +217,18 @@ class Call:
         if orders and type(orders[0]) is bytes:
             await trio.lowlevel.checkpoint()  # an app and a client that are fast: the others wait
 
+    @types.coroutine
+    def _park(self) -> Generator[Any, Any, None]:
+        yield self
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As in ``Park``."""
+        assert self._parking is not None
+        self._parking.keep(self, coroutine)
+
     def _wake(self) -> None:
+        if self._parking is not None and self._parking.wake(self):
+            return
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)

@@ -21,6 +21,7 @@ from balancer.apps.wsgi.call import Call
 from balancer.apps.wsgi.environ import base_environ, make_environ
 from balancer.apps.wsgi.input import Input
 from balancer.apps.wsgi.mailbox import Mailbox
+from balancer.apps.wsgi.parking import Parking
 from balancer.apps.wsgi.response import Response
 from balancer.apps.wsgi.threads import ThreadPool
 from balancer.http1.errors import ClientGone, MisuseError, RequestError
@@ -51,6 +52,7 @@ class WsgiService(HttpService):
     ) -> None:
         super().__init__(self.handle, engine, stats)
         self.tick = self._tick
+        self.open = self._open
         self._app = app
         self._config = config
         self._limit = engine.request_timeout
@@ -58,6 +60,8 @@ class WsgiService(HttpService):
         self._base = base_environ(config)
         # What the app has set while it was imported, and nothing of any request.
         self._context = contextvars.copy_context()
+        # a limit has a cancel scope, which is bound to a task
+        self._parking = None if engine.request_timeout else Parking()
         self._mailbox: Mailbox
         self._pool: ThreadPool
 
@@ -67,10 +71,15 @@ class WsgiService(HttpService):
         self._pool = ThreadPool(self._config.threads, self._mailbox, self._host.seats)
         self._pool.start()
 
+    def _open(self, nursery: trio.Nursery) -> None:
+        self._server.open(nursery)
+        if self._parking is not None:
+            self._parking.open(nursery)
+
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request: the engine's handler."""
         first = exchange.read_nowait()
-        call = Call(exchange, self._mailbox)
+        call = Call(exchange, self._mailbox, self._parking)
         environ = make_environ(self._base, exchange, self._config)
         environ["wsgi.input"] = Input(first, exchange.body_read, call.fetch)
         self._pool.submit(_Request(self, call, environ))
@@ -82,6 +91,8 @@ class WsgiService(HttpService):
             logger.error(
                 "%s found no thread free (request %s)", _name(environ), exchange.request_id
             )
+            if not self._limit:  # the worker ends, and with it everything
+                raise
             raise NO_THREAD from None
 
     async def stop(self) -> None:

@@ -12,6 +12,7 @@ import trio
 
 from balancer.apps.wsgi import WsgiConfig, WsgiService
 from balancer.http1 import Http1Config, NullStats
+from balancer.http1.inline import drive
 from balancer.settings import TrustedPeers
 from tests.http1.fakes import WHOLE, answer_to, conversation, undated
 
@@ -55,7 +56,7 @@ class Site:
     def connect(self) -> trio.SocketStream:
         """A client of its own."""
         ours, theirs = socket.socketpair()
-        self.nursery.start_soon(self.service.serve, theirs)
+        self.nursery.start_soon(drive, self.service.serve(theirs))
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
 
@@ -67,13 +68,19 @@ async def serving(
     engine: Http1Config | None = None,
     root_path: str = "",
     forwarded_allow_ips: tuple[str, ...] = (),
+    parked: bool = True,
 ) -> AsyncIterator[Site]:
-    """Start, and leave as a worker does: what runs may finish."""
+    """Start, and leave as a worker does: what runs may finish.
+
+    ``parked``: connections are, while their threads work, and have to be driven by hand then.
+    """
     config = WsgiConfig("site:app", threads, root_path, TrustedPeers(forwarded_allow_ips))
     host = FakeHost()
     service = WsgiService(app, config, engine or Http1Config(), NullStats(), host)
     async with trio.open_nursery() as nursery:
         await service.start(nursery)
+        if parked:
+            service.open(nursery)
         yield Site(service, host, nursery)
         with trio.fail_after(DEADLINE):
             await service.stop()
@@ -97,6 +104,7 @@ async def ask(
         threads=threads,
         root_path=root_path,
         forwarded_allow_ips=forwarded_allow_ips,
+        parked=False,
     ) as site:
         with trio.fail_after(DEADLINE):
             return await answer_to(site.service.handle, request, piece=piece, config=engine)
@@ -104,7 +112,7 @@ async def ask(
 
 async def aborts(app: App, request: bytes = GET) -> bytes:
     """What comes before the reset; no Date."""
-    async with serving(app) as site, conversation(site.service.handle) as talk:
+    async with serving(app, parked=False) as site, conversation(site.service.handle) as talk:
         talk.say(request)
         with trio.fail_after(DEADLINE):
             await talk.over.wait()
