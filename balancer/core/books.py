@@ -8,7 +8,7 @@ from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from balancer.core.policy import Policy
+    from balancer.core.free import Free, Paced
 
 __all__ = ["ANYBODY", "COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
 
@@ -65,17 +65,27 @@ class WorkerBook:
     id: int
     weight: int
     credits: list[int]  # by lane: how many more it may have un-acked
+    turns: list[float]  # by lane: hand-offs, as ``core.free`` counts them
     unacked: dict[int, Connection] = field(default_factory=dict)
     shut: set[int] = field(default_factory=set)  # lanes that it takes nothing from
     holds: Hold = Hold.CLOSED  # until it joins
     held: bool = True  # whether there are holds: a Flag asks itself in Python, once for every ack
     active: int = 0  # connections it is serving, as it says itself
+    accepted: int = 0  # connections it had taken when it said so
+    acks: int = 0  # connections it has taken
     cool_down: float = COOL_DOWN[0]
     cool_until: float = NEVER
 
     @property
     def load(self) -> int:
-        return self.active + len(self.unacked)
+        """The connections that it is serving, and those on their way that it doesn't count yet.
+
+        It counts a connection before its ack leaves, and the ack is read later: by then what is
+        un-acked here may be among its ``active``, and by how much ``accepted`` is ahead of the acks
+        says how many are.
+        """
+        uncounted = len(self.unacked) + self.acks - self.accepted
+        return self.active + uncounted if uncounted > 0 else self.active
 
 
 @final
@@ -84,7 +94,7 @@ class Lane:
     """One listener's queue, and what has happened on it."""
 
     index: int
-    free: Policy
+    free: Free | Paced
     owner: int = ANYBODY  # the only worker that it is for; 0 while there is none
     queue: deque[Connection] = field(default_factory=deque)  # always in accept order
     overdue: deque[Connection] = field(default_factory=deque)

@@ -24,6 +24,8 @@ import trio
 from balancer.core.books import NEVER, Hold, Refusal
 from balancer.core.policy import KERNEL_POLICIES, POLICIES
 from balancer.core.scheduler import Scheduler
+from balancer.master.alarm import Alarm
+from balancer.master.doors import Doors, Seldom
 from balancer.net.handoff import AnswerKind, WindowFullError
 from balancer.net.listener import accept_batch
 from balancer.net.slots import Word
@@ -48,13 +50,10 @@ LINGER = 0.005
 load the next answer is microseconds away, and a pass through trio's loop costs about 40 µs.  Longer
 than the kernel's tick (4 ms at 250 Hz): a timer that is due before the tick has to be programmed
 into the hardware, at every wait (measured on a virtual machine: 13 µs per connection at 1 ms)."""
+LONGEST_NAP = 0.1
+"""Seconds for which the clock sleeps at most while anything is under way."""
 GLANCES = 16
 """Workers whose load is read in one turn: with 1,000 of them, reading all would be the turn."""
-EXHAUSTED_PAUSE = 0.1
-"""Seconds without accepting after EMFILE and the like."""
-
-WARNING_PAUSE = 60.0
-"""Seconds between two warnings of the same thing."""
 
 REFUSALS = {
     AnswerKind.FULL: Refusal.FULL,
@@ -68,6 +67,7 @@ CLOSED = int(AnswerKind.CLOSED)
 OPENED = int(AnswerKind.OPENED)
 HEARTBEAT = int(Word.HEARTBEAT)
 ACTIVE = int(Word.ACTIVE)
+ACCEPTED = int(Word.ACCEPTED)
 
 
 @final
@@ -79,31 +79,6 @@ class _Link:
     sender: HandoffSender
     words: memoryview  # its row of the slots
     heart: int | None = None  # its heartbeat when it was found overdue
-
-
-@final
-@dataclass(slots=True, eq=False)
-class _Door:
-    """A listener that the master accepts from."""
-
-    listener: Listener
-    watched: bool = False
-    resting: bool = False  # nobody was free for what it brought: no more of it in this shift
-
-
-@final
-class _Seldom:
-    """Lets a warning through once a minute for each subject."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, float] = {}
-
-    def passes(self, subject: int) -> bool:
-        now = time.monotonic()
-        if now - self._last.get(subject, -NEVER) < WARNING_PAUSE:
-            return False
-        self._last[subject] = now
-        return True
 
 
 @final
@@ -128,32 +103,28 @@ class Dispatcher:
         )
         self.on_reopened: Callable[[int, int], None] = lambda _worker, _lane: None
         """Called with a worker and the lane that it takes connections from again."""
+        self._roster = self._scheduler.roster
         self._measures = self._scheduler.lanes[0].free.uses_load
         self._epoll = select.epoll()
-        self._doors: dict[int, _Door] = {}  # by fd
+        self._doors = Doors(self._epoll, self._scheduler.lanes, self._scheduler.accepting)
         self._links: dict[int, _Link] = {}  # by fd of the pair
         self._by_worker: dict[int, _Link] = {}
         self._rota: deque[_Link] = deque()  # whose load is looked at next
         self._overdue: set[int] = set()  # workers held as overdue
-        self._paused_until = NEVER  # NEVER: not paused for want of descriptors
-        self._nap = EXHAUSTED_PAUSE if recall is None else min(recall, EXHAUSTED_PAUSE)
-        self._parked = True
-        self._unpark = trio.Event()
+        self._alarm = Alarm()
+        self._nap = LONGEST_NAP if recall is None else min(recall, LONGEST_NAP)
         self._settled: trio.Event | None = None  # somebody waits for it
-        self._seldom = _Seldom()
+        self._seldom = Seldom()
 
     # -- what the supervisor says -------------------------------------------------------------
 
     def watch(self, listener: Listener) -> None:
         """Accept from a listener whenever its lane is accepting; idempotent."""
-        self._doors.setdefault(listener.fileno(), _Door(listener))
-        self._adjust_doors()
+        self._doors.add(listener)
 
     def unwatch(self, listener: Listener) -> None:
         """Accept from it no more; unknown listeners are ignored."""
-        door = self._doors.pop(listener.fileno(), None)
-        if door is not None and door.watched:
-            self._epoll.unregister(listener.fileno())
+        self._doors.remove(listener)
 
     def finish(self, listener: Listener) -> None:
         """Accept everything that waits on a listener, whatever the queue's bound, and close it."""
@@ -182,26 +153,26 @@ class Dispatcher:
         self._by_worker[worker] = link
         self._rota.append(link)
         self._epoll.register(sender.fileno(), select.EPOLLIN)
-        self._scheduler.join(worker)
+        self._roster.join(worker)
         self._dispatch()
 
     def close(self, worker: int) -> None:
         """Give a worker nothing more, and take back what it hasn't received."""
-        if worker in self._scheduler:
-            self._scheduler.hold(worker, Hold.CLOSED)
+        if worker in self._roster:
+            self._roster.hold(worker, Hold.CLOSED)
             for number in self._by_worker[worker].sender.recall_all():
                 self._scheduler.recalled(number)
             self._dispatch()
 
     def hold(self, worker: int) -> None:
         """A worker's heart is silent: nothing new until it beats."""
-        if worker in self._scheduler:
-            self._scheduler.hold(worker, Hold.SILENT)
+        if worker in self._roster:
+            self._roster.hold(worker, Hold.SILENT)
 
     def beat(self, worker: int) -> None:
         """A silent worker's heart beats again."""
-        if worker in self._scheduler:
-            self._scheduler.release(worker, Hold.SILENT)
+        if worker in self._roster:
+            self._roster.release(worker, Hold.SILENT)
             self._dispatch()
 
     def remove(self, worker: int) -> int:
@@ -235,7 +206,7 @@ class Dispatcher:
                 self._overdue.discard(worker)
             elif link.words[HEARTBEAT] != link.heart:
                 self._overdue.discard(worker)
-                self._scheduler.beat(worker)
+                self._roster.beat(worker)
         if self._measures:
             self._observe(len(self._rota))
         self._dispatch()
@@ -278,35 +249,24 @@ class Dispatcher:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 until = time.monotonic() + SHIFT
                 patience = 0.0
-                while self._turn(patience) and time.monotonic() < until:
-                    patience = LINGER
-                self._end_shift()
-
-    def _end_shift(self) -> None:
-        for door in self._doors.values():
-            door.resting = False
-        self._adjust_doors()
+                while self._turn(patience) and (now := time.monotonic()) < until:
+                    patience = max(0.0, min(LINGER, self._scheduler.next_turn() - now))
+                self._doors.wake()
 
     async def _run_clock(self) -> None:
-        """Find what is overdue when it becomes so; parked while there is nothing to wait for."""
+        """Find what is due when it becomes so."""
         while True:
-            deadline = self._deadline()
-            if deadline == NEVER:
-                self._unpark = trio.Event()
-                self._parked = True
-                await self._unpark.wait()
-                continue
-            # What is sent meanwhile may be due sooner than what is waited for (a cool-down takes up
-            # to 5 s), but never sooner than this.
-            await trio.sleep(min(self._nap, max(0.0, deadline - time.monotonic())))
+            await self._alarm.wait(self._deadline())
             self._tick(time.monotonic())
 
     def _deadline(self) -> float:
-        return min(self._scheduler.deadline(), self._paused_until)
+        due = min(self._scheduler.deadline(), self._doors.paused_until)
+        # What is sent meanwhile may be due sooner than what is waited for (a cool-down takes up
+        # to 5 s), but never sooner than this.
+        return due if due == NEVER else min(due, time.monotonic() + self._nap)
 
     def _tick(self, now: float) -> None:
-        if self._paused_until <= now:
-            self._paused_until = NEVER
+        self._doors.end_pause(now)
         # Who has answered since may be late again, and with another heartbeat.
         self._overdue = {worker for worker in self._overdue if self._is_overdue(worker)}
         self._scheduler.tick(now)
@@ -314,7 +274,7 @@ class Dispatcher:
         self._dispatch()
 
     def _is_overdue(self, worker: int) -> bool:
-        return bool(self._scheduler.held(worker) & Hold.OVERDUE)
+        return bool(self._roster.held(worker) & Hold.OVERDUE)
 
     def _turn(self, patience: float) -> bool:
         """Everything that is ready now, or within ``patience``; False when that was nothing."""
@@ -340,14 +300,14 @@ class Dispatcher:
         # As many as can go out at once; the epoll is level-triggered and tells of the rest.  When
         # that is none, everything, and then the listener rests: or each new client would wake the
         # master once more than its connection does.
-        free = len(lane.free)
+        free = len(lane.free) if lane.free.due == NEVER else 0
         room = self._scheduler.limit - len(lane.queue)
         fds, exhausted = accept_batch(door.listener.sock, min(room, free or BATCH))
         for connection in fds:
             self._scheduler.accepted(lane.index, connection)
         door.resting = not free
         if exhausted is not None:
-            self._pause(exhausted)
+            self._doors.pause(exhausted)
 
     def _hear(self, link: _Link) -> bool:
         """One answer, or False: the epoll is level-triggered, so the next one wakes us again."""
@@ -360,7 +320,7 @@ class Dispatcher:
             if connection is not None:
                 os.close(connection.handle)
         elif kind == ROOM:
-            self._scheduler.room(link.worker)
+            self._roster.room(link.worker)
         elif kind in {CLOSED, OPENED}:
             self._hear_lane(link, number, opened=kind == OPENED)
         else:
@@ -371,10 +331,10 @@ class Dispatcher:
         if lane >= len(self._scheduler.lanes):
             return  # an app that wrote to a descriptor that isn't its own
         if opened:
-            self._scheduler.reopen(link.worker, lane)
+            self._roster.reopen(link.worker, lane)
             self.on_reopened(link.worker, lane)
         else:
-            self._scheduler.shut(link.worker, lane)
+            self._roster.shut(link.worker, lane)
 
     def _hear_refusal(self, link: _Link, number: int, refusal: Refusal) -> None:
         known = self._scheduler.refused(number, link.worker, refusal, time.monotonic())
@@ -389,7 +349,9 @@ class Dispatcher:
         for _ in range(min(most, len(rota))):
             link = rota[0]
             rota.rotate(-1)
-            self._scheduler.observe(link.worker, link.words[ACTIVE])
+            words = link.words
+            accepted = words[ACCEPTED]  # before the other: see observe()
+            self._roster.observe(link.worker, words[ACTIVE], accepted)
 
     # -- what is decided ----------------------------------------------------------------------
 
@@ -404,10 +366,11 @@ class Dispatcher:
         for lane in scheduler.lanes:
             while (connection := scheduler.assign(lane.index, now)) is not None:
                 self._send(connection, now)
-        self._adjust_doors()
-        if self._parked and self._deadline() != NEVER:
-            self._parked = False
-            self._unpark.set()
+        self._doors.adjust()
+        if self._alarm.at == NEVER:
+            self._alarm.bring_forward(self._deadline())
+        else:
+            self._alarm.bring_forward(scheduler.next_turn())
         if self._settled is not None and not scheduler.pending():
             self._settled.set()
 
@@ -431,29 +394,3 @@ class Dispatcher:
                 self._overdue.add(worker)
                 # The beat that counts is one after this: the last may be from before it blocked.
                 link.heart = link.words[HEARTBEAT]
-
-    # -- doors --------------------------------------------------------------------------------
-
-    def _adjust_doors(self) -> None:
-        """Watch the listeners that don't rest, of the lanes that are accepting, and no others."""
-        open_ = self._paused_until == NEVER
-        for fd, door in self._doors.items():
-            lane = door.listener.lane
-            if door.resting and not self._scheduler.lanes[lane].queue:
-                door.resting = False
-            wanted = open_ and not door.resting and self._scheduler.accepting(lane)
-            if wanted != door.watched:
-                door.watched = wanted
-                if wanted:
-                    self._epoll.register(fd, select.EPOLLIN)
-                else:
-                    self._epoll.unregister(fd)
-
-    def _pause(self, error: OSError) -> None:
-        """Out of descriptors: accepting again at once would only fail again."""
-        if self._seldom.passes(0):
-            logger.warning(
-                "can't accept: %s; the kernel queues connections until descriptors are free",
-                error.strerror,
-            )
-        self._paused_until = time.monotonic() + EXHAUSTED_PAUSE

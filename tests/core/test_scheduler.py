@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from balancer.core.books import Connection, Hold, Refusal
+from balancer.core.pacing import LEAD, Lead
 from balancer.core.policy import POLICIES, LeastConnections, RoundRobin
 from balancer.core.scheduler import REDELIVERIES, Scheduler
 from tests.core.oracle import NodeRoundRobin
@@ -25,9 +26,9 @@ def drain(scheduler: Scheduler, lane: int = 0, now: float = 0.0) -> list[tuple[i
 def scheduler_of(
     *workers: int, lanes: int = 1, window: int = 1, recall: float | None = 0.1
 ) -> Scheduler:
-    scheduler = Scheduler(lanes, RoundRobin, window=window, recall=recall)
+    scheduler = Scheduler(lanes, RoundRobin, window=window, recall=recall, lead=None)
     for worker in workers:
-        scheduler.join(worker)
+        scheduler.roster.join(worker)
     return scheduler
 
 
@@ -85,7 +86,7 @@ class TestDeath:
         scheduler.acked(2, 1)
         drain(scheduler)
         assert scheduler.leave(1) == []
-        scheduler.join(2)
+        scheduler.roster.join(2)
         scheduler.lanes[0].free.withdraw(2)
         assert [c.number for c in scheduler.lanes[0].queue] == [1, 3, 4, 5]
 
@@ -93,10 +94,10 @@ class TestDeath:
         scheduler = scheduler_of()
         connection = scheduler.accepted(0, 7)
         for worker in range(1, REDELIVERIES + 1):
-            scheduler.join(worker)
+            scheduler.roster.join(worker)
             assert drain(scheduler) == [(1, worker)]
             assert scheduler.leave(worker) == []
-        scheduler.join(9)
+        scheduler.roster.join(9)
         assert drain(scheduler) == [(1, 9)]
         assert scheduler.leave(9) == [connection]
         assert scheduler.pending() == 0
@@ -105,7 +106,7 @@ class TestDeath:
         scheduler = scheduler_of()
         scheduler.accepted(0, 7)
         for worker in range(1, 10):
-            scheduler.join(worker)
+            scheduler.roster.join(worker)
             assert drain(scheduler) == [(1, worker)]
             assert scheduler.leave(worker, unreceived=[1]) == []
 
@@ -125,7 +126,7 @@ class TestRefusal:
         scheduler.refused(1, 2, Refusal.FULL, 0)
         assert drain(scheduler) == []
         assert not scheduler.accepting(0)
-        scheduler.room(1)
+        scheduler.roster.room(1)
         assert scheduler.accepting(0)
         assert drain(scheduler) == [(1, 1)]
 
@@ -154,7 +155,7 @@ class TestRefusal:
         drain(scheduler)
         scheduler.refused(1, 1, Refusal.DRAINING, 0)
         assert drain(scheduler) == [(1, 2)]
-        assert scheduler.held(1) == Hold.CLOSED
+        assert scheduler.roster.held(1) == Hold.CLOSED
 
 
 class TestRecall:
@@ -190,14 +191,14 @@ class TestRecall:
         scheduler.accepted(0, 7)
         drain(scheduler, now=10.0)
         scheduler.tick(10.2)
-        assert scheduler.held(1) == Hold.OVERDUE
+        assert scheduler.roster.held(1) == Hold.OVERDUE
         scheduler.accepted(1, 8)
         assert drain(scheduler, 1, now=10.2) == [(2, 2)]
         if sign == "beat":
-            scheduler.beat(1)
+            scheduler.roster.beat(1)
         else:
             scheduler.acked(1, 1)
-        assert scheduler.held(1) == Hold.NOTHING
+        assert scheduler.roster.held(1) == Hold.NOTHING
         scheduler.accepted(1, 9)
         assert drain(scheduler, 1, now=10.2) == [(3, 1)]
 
@@ -224,8 +225,8 @@ class TestLoads:
     def test_least_connections_counts_what_is_on_its_way(self) -> None:
         scheduler = Scheduler(1, LeastConnections, window=4)
         for worker, active in ((1, 5), (2, 3), (3, 9)):
-            scheduler.join(worker)
-            scheduler.observe(worker, active)
+            scheduler.roster.join(worker)
+            scheduler.roster.observe(worker, active, active)
         for handle in range(4):
             scheduler.accepted(0, handle)
         assert drain(scheduler) == [(1, 2), (2, 2), (3, 1), (4, 2)]
@@ -255,7 +256,7 @@ class NodeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.node = NodeRoundRobin()
-        self.ours = Scheduler(1, RoundRobin, recall=None)
+        self.ours = Scheduler(1, RoundRobin, recall=None, lead=None)
         self.sent: list[tuple[int, int]] = []
         self.inflight: dict[int, int] = {}  # worker -> number
         self.ids = 0
@@ -269,7 +270,7 @@ class NodeMachine(RuleBasedStateMachine):
     def listen(self) -> None:
         self.ids += 1
         self.node.listen(self.ids)
-        self.ours.join(self.ids)
+        self.ours.roster.join(self.ids)
         self.settle()
 
     @rule()
@@ -337,7 +338,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 2, POLICIES[policy], window=window, limit=5, recall=recall, exclusive=exclusive
             )
             for worker in self.workers:
-                self.scheduler.join(worker)
+                self.scheduler.roster.join(worker)
 
     def settle(self) -> None:
         for lane in (0, 1):
@@ -370,7 +371,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def join(self) -> None:
         self.ids += 1
         self.workers.add(self.ids)
-        self.scheduler.join(self.ids)
+        self.scheduler.roster.join(self.ids)
         self.settle()
 
     @rule(data=st.data())
@@ -430,7 +431,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self.workers:
             worker = data.draw(st.sampled_from(sorted(self.workers)))
             self.shut.add((worker, lane))
-            self.scheduler.shut(worker, lane)
+            self.scheduler.roster.shut(worker, lane)
             self.settle()
 
     @rule(data=st.data())
@@ -438,7 +439,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if shut := sorted(each for each in self.shut if each[0] in self.workers):
             worker, lane = data.draw(st.sampled_from(shut))
             self.shut.discard((worker, lane))
-            self.scheduler.reopen(worker, lane)
+            self.scheduler.roster.reopen(worker, lane)
             self.settle()
 
     def serves(self, worker: int, lane: int) -> bool:
@@ -457,19 +458,19 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def have_room(self, data: st.DataObject) -> None:
         if self.workers:
-            self.scheduler.room(data.draw(st.sampled_from(sorted(self.workers))))
+            self.scheduler.roster.room(data.draw(st.sampled_from(sorted(self.workers))))
             self.settle()
 
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
         if self.workers:
-            self.scheduler.beat(data.draw(st.sampled_from(sorted(self.workers))))
+            self.scheduler.roster.beat(data.draw(st.sampled_from(sorted(self.workers))))
             self.settle()
 
     @rule(data=st.data(), active=st.integers(0, 4))
     def observe(self, data: st.DataObject, active: int) -> None:
         if self.workers:
-            self.scheduler.observe(data.draw(st.sampled_from(sorted(self.workers))), active)
+            self.scheduler.roster.observe(data.draw(st.sampled_from(sorted(self.workers))), active, active)
 
     @rule(seconds=st.sampled_from([0.01, 0.2, 6.0]))
     def pass_time(self, seconds: float) -> None:
@@ -509,7 +510,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             expected = {
                 worker
                 for worker in self.workers
-                if not self.scheduler.held(worker)
+                if not self.scheduler.roster.held(worker)
                 and self.serves(worker, lane.index)
                 and sum(c.lane == lane.index for c in self.inflight.values() if c.worker == worker)
                 < self.window
@@ -522,7 +523,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             able = {
                 worker
                 for worker in self.workers
-                if not self.scheduler.held(worker) & Hold.CLOSED
+                if not self.scheduler.roster.held(worker) & Hold.CLOSED
                 and (worker, lane.index) not in self.shut
             }
             if lane.index in self.exclusive:
@@ -531,7 +532,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def accepting_means_room(self) -> None:
         no_room = Hold.FULL | Hold.CLOSED
-        roomy = any(not self.scheduler.held(worker) & no_room for worker in self.workers)
+        roomy = any(not self.scheduler.roster.held(worker) & no_room for worker in self.workers)
         for lane in self.scheduler.lanes:
             assert self.scheduler.accepting(lane.index) == (roomy and len(lane.queue) < 5)
 

@@ -16,7 +16,8 @@ import trio
 import trio.testing
 
 from balancer.core.policy import KERNEL_POLICIES
-from balancer.master.dispatcher import EXHAUSTED_PAUSE, Dispatcher
+from balancer.master.dispatcher import Dispatcher
+from balancer.master.doors import EXHAUSTED_PAUSE
 from balancer.net.handoff import AnswerKind, Handoff, HandoffReceiver, HandoffSender
 from balancer.net.listener import Listener, open_listeners
 from balancer.net.slots import ROW_WORDS, Word

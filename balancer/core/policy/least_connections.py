@@ -17,22 +17,20 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, final
 
 __all__ = ["LeastConnections"]
 
 
-class _Entry(NamedTuple):
-    cost: float
-    turn: int
-    member: int
+_Entry = tuple[float, int, int]
+"""Cost, turn, member."""
 
 
 @final
 class LeastConnections:
     """A heap by load, with lazy deletion: an entry counts only if it is its member's newest."""
 
-    __slots__ = ("_heap", "_newest", "_turns")
+    __slots__ = ("_heap", "_newest", "_picked", "_turns")
 
     uses_load: ClassVar[bool] = True
     uses_key: ClassVar[bool] = False
@@ -41,18 +39,22 @@ class LeastConnections:
         self._heap: list[_Entry] = []
         self._newest: dict[int, _Entry] = {}
         self._turns = count()
+        self._picked: _Entry
 
-    def offer(self, member: int, load: int = 0, weight: int = 1) -> None:
+    def offer(self, member: int, load: float = 0, weight: int = 1) -> None:
         cost = load / weight
         known = self._newest.get(member)
-        if known is not None and known.cost == cost:
+        if known is not None and known[0] == cost:
             return
         # A changed load keeps its turn: a measurement must not cost a member its place.
-        turn = next(self._turns) if known is None else known.turn
-        entry = _Entry(cost, turn, member)
+        turn = next(self._turns) if known is None else known[1]
+        entry = (cost, turn, member)
         self._newest[member] = entry
         heappush(self._heap, entry)
-        self._compact()
+        # Stale entries that never surface would grow the heap for ever.
+        if len(self._heap) > 2 * len(self._newest) + 64:
+            self._heap = list(self._newest.values())
+            heapify(self._heap)
 
     def withdraw(self, member: int) -> None:
         self._newest.pop(member, None)
@@ -63,16 +65,18 @@ class LeastConnections:
         heap, newest = self._heap, self._newest
         while heap:
             entry = heappop(heap)
-            if newest.get(entry.member) is entry:
-                del newest[entry.member]
-                return entry.member
+            member = entry[2]
+            if newest.get(member) is entry:
+                del newest[member]
+                self._picked = entry
+                return member
         return None
+
+    def put_back(self) -> None:
+        """Undo the last ``pick``, which was the last that was done here: it costs no turn."""
+        entry = self._picked
+        self._newest[entry[2]] = entry
+        heappush(self._heap, entry)
 
     def __len__(self) -> int:
         return len(self._newest)
-
-    def _compact(self) -> None:
-        # Stale entries that never surface would grow the heap for ever.
-        if len(self._heap) > 2 * len(self._newest) + 64:
-            self._heap = list(self._newest.values())
-            heapify(self._heap)

@@ -1,0 +1,201 @@
+"""The workers as the scheduler sees them: who may be given connections, and of which lanes.
+
+A worker is *held* for any number of reasons (``Hold``), and *shut* for single lanes by its app.  It
+is free in a lane when it isn't held, has credit there, and the lane isn't another one's: a lane may
+have an owner, the only worker that it is for, who is replaced when he can't take from it any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from balancer.core.books import ANYBODY, COOL_DOWN, NEVER, Hold, Lane, WorkerBook
+from balancer.core.free import Free, Paced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from balancer.core.pacing import Lead
+    from balancer.core.policy import Policy
+
+__all__ = ["Roster"]
+
+
+@final
+class Roster:
+    """Every worker's holds and credits, and every lane with those that are free in it."""
+
+    def __init__(
+        self,
+        lanes: int,
+        policy: Callable[[], Policy],
+        *,
+        window: int,
+        lead: Lead | None,
+        exclusive: Collection[int],
+    ) -> None:
+        self.books: dict[int, WorkerBook] = {}
+        self.lanes = [
+            Lane(
+                index,
+                Free(policy()) if lead is None else Paced(policy(), index, self.books, lead),
+                0 if index in exclusive else ANYBODY,
+            )
+            for index in range(lanes)
+        ]
+        self._window = window
+        self._roomy = 0  # workers that are neither full nor closed
+
+    def __contains__(self, worker: int) -> bool:
+        """Whether a worker has joined and not left."""
+        return worker in self.books
+
+    @property
+    def has_room(self) -> bool:
+        """Whether any worker is neither full nor closed."""
+        return self._roomy > 0
+
+    # -- workers come and go ------------------------------------------------------------------
+
+    def join(self, worker: int, weight: int = 1) -> None:
+        """A worker is ready: it is free in every lane, at the tail."""
+        count = len(self.lanes)
+        self.books[worker] = WorkerBook(worker, weight, [self._window] * count, [0.0] * count)
+        self.release(worker, Hold.CLOSED)
+        self.appoint_all()
+
+    def leave(self, worker: int) -> WorkerBook:
+        """A worker is dead, and was held as closed; what it hadn't acknowledged is the caller's."""
+        for lane in self.lanes:
+            lane.free.forget(worker)
+        return self.books.pop(worker)
+
+    # -- who gets nothing, and why ------------------------------------------------------------
+
+    def held(self, worker: int) -> Hold:
+        """Why a worker gets nothing now."""
+        return self.books[worker].holds
+
+    def hold(self, worker: int, reason: Hold) -> None:
+        """Give a worker nothing for a reason, until it is released from it."""
+        book = self.books[worker]
+        before, book.holds = book.holds, book.holds | reason
+        book.held = True
+        if not before:
+            for lane in self.lanes:
+                lane.free.withdraw(worker)
+        self._count_room(before, book.holds)
+        if reason is Hold.CLOSED:
+            self.appoint_all()
+
+    def release(self, worker: int, reason: Hold) -> None:
+        """A reason to give a worker nothing has gone."""
+        book = self.books[worker]
+        before, book.holds = book.holds, book.holds & ~reason
+        book.held = bool(book.holds)
+        if before and not book.held:
+            for lane in self.lanes:
+                lane.free.enter(book)
+                self.offer(book, lane)
+        self._count_room(before, book.holds)
+
+    def cool(self, worker: int, now: float, reason: Hold) -> None:
+        """Give a worker nothing for a moment, longer each time until it takes something."""
+        book = self.books[worker]
+        book.cool_until = now + book.cool_down
+        book.cool_down = min(2 * book.cool_down, COOL_DOWN[1])
+        self.hold(worker, reason)
+
+    def next_cooled(self) -> float:
+        """When the next cool-down is over."""
+        return min((book.cool_until for book in self.books.values()), default=NEVER)
+
+    def end_cool_downs(self, now: float) -> None:
+        """Release those whose cool-down is over."""
+        for book in self.books.values():
+            if book.cool_until <= now:
+                book.cool_until = NEVER
+                self.release(book.id, Hold.COOLING | Hold.CHANNEL)
+
+    def room(self, worker: int) -> None:
+        """A worker that had refused as full has room again."""
+        self.release(worker, Hold.FULL)
+
+    def beat(self, worker: int) -> None:
+        """A worker's heart beats: whatever it was overdue with, it is running again."""
+        self.release(worker, Hold.OVERDUE | Hold.SILENT)
+
+    # -- loads and credits --------------------------------------------------------------------
+
+    def observe(self, worker: int, active: int, accepted: int) -> None:
+        """A worker's own counts, for policies that use loads.
+
+        ``active`` are the connections that it serves, ``accepted`` those that it has ever taken,
+        read before ``active``: what it takes in between is then counted twice for a moment, and
+        not missed.
+        """
+        book = self.books[worker]
+        if book.active == active and book.accepted == accepted:
+            return
+        before = book.load
+        book.active, book.accepted = active, accepted
+        if book.load != before and not book.held:
+            for lane in self.lanes:
+                self.offer(book, lane)
+
+    def took(self, book: WorkerBook, lane: Lane) -> None:
+        """A worker has taken a connection."""
+        book.acks += 1
+        book.cool_down = COOL_DOWN[0]
+        book.credits[lane.index] += 1
+        if not book.held:
+            self.offer(book, lane)
+        elif book.holds & (Hold.OVERDUE | Hold.CHANNEL):
+            self.release(book.id, Hold.OVERDUE | Hold.CHANNEL)
+
+    def returned(self, book: WorkerBook, lane: Lane) -> None:
+        """A worker didn't take what it was sent."""
+        book.credits[lane.index] += 1
+        lane.free.returned(book)
+        if not book.held:
+            self.offer(book, lane)
+
+    def offer(self, book: WorkerBook, lane: Lane) -> None:
+        """A worker that isn't held may be free in a lane."""
+        index, owner = lane.index, lane.owner
+        if book.credits[index] and index not in book.shut and owner in (ANYBODY, book.id):
+            lane.free.offer(book)
+
+    # -- lanes that aren't for everybody ------------------------------------------------------
+
+    def shut(self, worker: int, lane: int) -> None:
+        """A worker takes nothing more from a lane, whatever it takes from others."""
+        self.books[worker].shut.add(lane)
+        self.lanes[lane].free.withdraw(worker)
+        self.appoint_all()
+
+    def reopen(self, worker: int, lane: int) -> None:
+        """A worker takes connections from a lane again: it joins the tail."""
+        book = self.books[worker]
+        book.shut.discard(lane)
+        self.appoint_all()
+        if not book.held:
+            self.lanes[lane].free.enter(book)
+            self.offer(book, self.lanes[lane])
+
+    def appoint_all(self) -> None:
+        """Give lanes that are for one worker, and have none that can, to who came first."""
+        for lane in self.lanes:
+            if lane.owner != ANYBODY and not self._can_own(lane.owner, lane):
+                able = (each for each in self.books if self._can_own(each, lane))
+                lane.owner = next(able, 0)
+                if lane.owner and not self.books[lane.owner].held:
+                    self.offer(self.books[lane.owner], lane)
+
+    def _can_own(self, worker: int, lane: Lane) -> bool:
+        book = self.books.get(worker)
+        return book is not None and not book.holds & Hold.CLOSED and lane.index not in book.shut
+
+    def _count_room(self, before: Hold, after: Hold) -> None:
+        no_room = Hold.FULL | Hold.CLOSED
+        self._roomy += bool(before & no_room) - bool(after & no_room)
