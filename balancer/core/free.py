@@ -14,9 +14,9 @@ turns, which needn't be exact when they are many, one in ``STEP``.
 
 For whom, and how long: for workers that aren't held and whose hand-off is younger than
 ``lead.age``; and in all no longer than ``lead.patience`` while there is a queue.  That is the most
-that a connection loses by the rule.  A burst ends when the queue has been empty for ``lead.age``, so that
-nobody would be waited for, or when the patience is lost.  What was counted is then forgotten, and
-workers that come (back) within a burst start level with the others.
+that a connection loses by the rule.  A burst ends when the queue has been empty for ``lead.age``,
+so that nobody would be waited for, or when the patience is lost.  What was counted is then
+forgotten, and workers that come (back) within a burst start level with the others.
 
 With a lead the next worker is always the one with the lowest standing, and of several the one that
 has been free longest: where everybody answers in turn, that is Node's order.  So when that one is
@@ -199,7 +199,7 @@ class Paced:
         if self._by_load:
             return book.load / book.weight
         turns = book.turns[self._lane]
-        return turns if turns > self._base else self._base
+        return max(self._base, turns)
 
     def _is_ahead(self, standing: float, queued: int, now: float) -> bool:
         """Whether a worker with this standing has to wait; sets ``due`` if so."""

@@ -22,8 +22,8 @@ exactly:
   (``free``).
 
 A worker is *held* for any number of reasons (``Hold``) and free when there is none and it has
-credit (``roster``).  Time is passed in, in seconds of a monotonic clock.  ``Connection.handle`` is the shell's
-(the master's copy of the file descriptor): it is carried and never looked at.
+credit (``roster``).  Time is passed in, in seconds of a monotonic clock.  ``Connection.handle`` is
+the shell's (the master's copy of the file descriptor): it is carried and never looked at.
 
 Source: Node's ``round_robin_handle.js``; the transitions and what real Node prints for each are in
 the conformance tests.

@@ -72,9 +72,6 @@ class Doors:
         self.paused_until = NEVER
         """NEVER: not paused for want of descriptors."""
 
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._doors
-
     def get(self, fd: int) -> Door | None:
         """The door with this descriptor."""
         return self._doors.get(fd)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from balancer.core.books import Connection, Hold, Refusal
+from balancer.core.free import STEP
 from balancer.core.pacing import LEAD, Lead
 from balancer.core.policy import POLICIES, LeastConnections, RoundRobin
 from balancer.core.scheduler import REDELIVERIES, Scheduler
 from tests.core.oracle import NodeRoundRobin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NEVER = float("inf")
 
@@ -223,13 +231,34 @@ class TestRecall:
 
 class TestLoads:
     def test_least_connections_counts_what_is_on_its_way(self) -> None:
-        scheduler = Scheduler(1, LeastConnections, window=4)
+        scheduler = Scheduler(1, LeastConnections, window=4, lead=None)
         for worker, active in ((1, 5), (2, 3), (3, 9)):
             scheduler.roster.join(worker)
-            scheduler.roster.observe(worker, active, active)
+            scheduler.roster.observe(worker, active, 0)
         for handle in range(4):
             scheduler.accepted(0, handle)
         assert drain(scheduler) == [(1, 2), (2, 2), (3, 1), (4, 2)]
+
+    def test_what_the_worker_counts_already_is_not_counted_again(self) -> None:
+        """It says that it serves a connection before the master has read the ack."""
+        scheduler = Scheduler(1, LeastConnections, window=4)
+        scheduler.roster.join(1)
+        book = scheduler.roster.books[1]
+        scheduler.roster.observe(1, active=3, accepted=0)
+        for _ in range(2):
+            scheduler.accepted(0, 7)
+        [(first, _), (second, _)] = drain(scheduler)
+        assert book.load == 5
+        scheduler.roster.observe(1, active=4, accepted=1)
+        assert book.load == 5
+        scheduler.acked(first, 1)
+        assert book.load == 5
+        scheduler.acked(second, 1)  # and its own count is not known yet
+        assert book.load == 5
+        scheduler.roster.observe(1, active=4, accepted=2)
+        assert book.load == 4
+        scheduler.roster.observe(1, active=6, accepted=4)  # two that didn't come from here
+        assert book.load == 6
 
     def test_a_full_pair_holds_until_the_next_ack(self) -> None:
         scheduler = scheduler_of(1, window=2)
@@ -248,6 +277,144 @@ class TestLoads:
         scheduler.unsent(connection, 0.0)
         scheduler.tick(scheduler.deadline())
         assert drain(scheduler) == [(1, 1)]
+
+
+def burst(
+    scheduler: Scheduler, connections: int, next_to_ack: Callable[[list[int]], int]
+) -> Counter[int]:
+    """Who got how many of a burst, when one worker after the other acknowledges in no time."""
+    counts: Counter[int] = Counter()
+    inflight: dict[int, list[int]] = {}
+    for _ in range(connections):
+        scheduler.accepted(0, 7)
+    while counts.total() < connections:
+        for number, worker in drain(scheduler, now=1.0):
+            inflight.setdefault(worker, []).append(number)
+        worker = next_to_ack(sorted(worker for worker, numbers in inflight.items() if numbers))
+        scheduler.acked(inflight[worker].pop(0), worker)
+        counts[worker] += 1
+    return counts
+
+
+class TestLead:
+    """Workers that are ahead wait for the others, but not for long."""
+
+    @given(
+        st.sampled_from(sorted(POLICIES)),
+        st.integers(2, 7),
+        st.integers(1, 4),
+        st.integers(0, 120),
+        st.data(),
+    )
+    def test_a_burst_is_spread_evenly_whoever_runs(
+        self, policy: str, workers: int, window: int, connections: int, data: st.DataObject
+    ) -> None:
+        """The kernel runs whom it likes: here the same worker again and again, or anybody."""
+        scheduler = Scheduler(1, POLICIES[policy], window=window)
+        for worker in range(1, workers + 1):
+            scheduler.roster.join(worker)
+        favourites = data.draw(st.permutations(range(1, workers + 1)))
+        random = data.draw(st.randoms(use_true_random=False))
+
+        def next_to_ack(able: list[int]) -> int:
+            if random.random() < 0.2:
+                return random.choice(able)
+            return next(worker for worker in favourites if worker in able)
+
+        counts = burst(scheduler, connections, next_to_ack)
+        shares = [counts[worker] for worker in range(1, workers + 1)]
+        exact = 1 if policy == "least-connections" else max(1, min(shares) // STEP)
+        assert max(shares) - min(shares) <= exact
+
+    def test_without_it_whoever_runs_has_most(self) -> None:
+        counts = burst(scheduler_of(1, 2, 3, 4, 5), 100, min)
+        assert counts == {1: 96, 2: 1, 3: 1, 4: 1, 5: 1}
+
+    @pytest.mark.parametrize("policy", sorted(POLICIES))
+    def test_who_is_late_is_not_waited_for(self, policy: str) -> None:
+        scheduler = Scheduler(1, POLICIES[policy], recall=None)
+        for worker in (1, 2):
+            scheduler.roster.join(worker)
+        for _ in range(5):
+            scheduler.accepted(0, 7)
+        assert drain(scheduler, now=1.0) == [(1, 1), (2, 2)]
+        scheduler.acked(1, 1)
+        assert drain(scheduler, now=1.0) == [(3, 1)]
+        scheduler.acked(3, 1)
+        assert drain(scheduler, now=1.005) == []
+        assert scheduler.deadline() == 1.0 + LEAD.age
+        scheduler.tick(1.0 + LEAD.age)
+        assert drain(scheduler, now=1.0 + LEAD.age) == [(4, 1)]
+        scheduler.acked(4, 1)
+        assert drain(scheduler, now=1.0 + LEAD.age) == [(5, 1)]
+
+    def test_who_was_late_starts_level_with_the_others(self) -> None:
+        scheduler = Scheduler(1, RoundRobin, recall=None)
+        for worker in (1, 2):
+            scheduler.roster.join(worker)
+        for _ in range(20):
+            scheduler.accepted(0, 7)
+        drain(scheduler, now=1.0)
+        now = 1.0 + LEAD.age
+        for number in (1, *range(3, 12)):  # all of the first worker's
+            scheduler.acked(number, 1)
+            drain(scheduler, now=now)
+        scheduler.acked(2, 2)
+        assert drain(scheduler, now=now) == [(13, 2)]
+        scheduler.acked(12, 1)
+        assert drain(scheduler, now=now) == [(14, 1)]
+        scheduler.acked(14, 1)
+        assert drain(scheduler, now=now) == []  # level, and no further
+
+    @pytest.mark.parametrize("reason", [Hold.SILENT, Hold.CLOSED])
+    def test_who_is_held_is_not_waited_for(self, reason: Hold) -> None:
+        scheduler = Scheduler(1, RoundRobin)
+        for worker in (1, 2):
+            scheduler.roster.join(worker)
+        for _ in range(4):
+            scheduler.accepted(0, 7)
+        drain(scheduler, now=1.0)
+        scheduler.acked(1, 1)
+        drain(scheduler, now=1.0)
+        scheduler.acked(3, 1)
+        assert drain(scheduler, now=1.0) == []
+        scheduler.roster.hold(2, reason)
+        assert drain(scheduler, now=1.0) == [(4, 1)]
+
+    def test_a_run_without_end_is_slowed_down_once(self) -> None:
+        """One worker takes 5 ms for a connection, the other none: it waits, but not for ever."""
+        scheduler = Scheduler(1, RoundRobin, recall=None)
+        for worker in (1, 2):
+            scheduler.roster.join(worker)
+        waited, quick = 0.0, Counter[bool]()
+        slow: list[Connection] = []
+        for millisecond in range(1000):
+            now = 1.0 + millisecond / 1000
+            scheduler.tick(now)
+            if slow and now >= slow[0].sent_at + 0.005:
+                scheduler.acked(slow.pop().number, 2)
+            for _ in range(10):
+                scheduler.accepted(0, 7)  # there is always a queue
+                connection = scheduler.assign(0, now)
+                if connection is not None and connection.worker == 1:
+                    scheduler.acked(connection.number, 1)
+                    quick[millisecond < 500] += 1
+                elif connection is not None:
+                    slow.append(connection)
+            waited += 0.001 * (scheduler.next_turn() != NEVER)
+        assert 0.01 < waited <= LEAD.patience + 0.002
+        assert quick[False] > 4500
+
+    def test_an_idle_system_rotates_as_nodes_does(self) -> None:
+        scheduler, order = Scheduler(1, RoundRobin), []
+        for worker in (1, 2, 3):
+            scheduler.roster.join(worker)
+        for step in range(9):
+            scheduler.accepted(0, 7)
+            [(number, worker)] = drain(scheduler, now=step * 0.01)
+            order.append(worker)
+            scheduler.acked(number, worker)
+        assert order == [1, 2, 3] * 3
 
 
 class NodeMachine(RuleBasedStateMachine):
@@ -310,7 +477,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.ids = 0
-        self.scheduler = Scheduler(2, RoundRobin, limit=5)
+        self.lead: Lead | None = None
+        self.scheduler = Scheduler(2, RoundRobin, limit=5, lead=None)
+        self.waited: dict[int, float] = {}  # by number: how long beside somebody free
         self.window = 1
         self.workers: set[int] = set()
         self.received: set[int] = set()  # numbers that left the socket, and can't be recalled
@@ -326,16 +495,28 @@ class SchedulerMachine(RuleBasedStateMachine):
         policy=st.sampled_from(sorted(POLICIES)),
         window=st.integers(1, 3),
         recall=st.sampled_from([None, 0.1]),
+        lead=st.sampled_from([None, LEAD, Lead(age=0.03, patience=0.02)]),
         exclusive=st.sets(st.integers(0, 1)),
     )
     def start_over(
-        self, policy: str, window: int, recall: float | None, exclusive: set[int]
+        self,
+        policy: str,
+        window: int,
+        recall: float | None,
+        lead: Lead | None,
+        exclusive: set[int],
     ) -> None:
         if not self.all:
-            self.window, self.exclusive = window, exclusive
+            self.window, self.exclusive, self.lead = window, exclusive, lead
             self.shut.clear()
             self.scheduler = Scheduler(
-                2, POLICIES[policy], window=window, limit=5, recall=recall, exclusive=exclusive
+                2,
+                POLICIES[policy],
+                window=window,
+                limit=5,
+                recall=recall,
+                lead=lead,
+                exclusive=exclusive,
             )
             for worker in self.workers:
                 self.scheduler.roster.join(worker)
@@ -343,13 +524,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         for lane in (0, 1):
             while (late := self.scheduler.due_recall(lane)) is not None:
-                assert self.now - late.sent_at >= 0.1
+                assert self.now - late.sent_at >= 0.1 - 1e-9
                 self.recall_from(late.worker)
         for lane in (0, 1):
             while (connection := self.scheduler.assign(lane, self.now)) is not None:
                 assert connection.number in self.queued
                 assert connection.number not in self.inflight
                 self.queued.discard(connection.number)
+                self.waited.pop(connection.number, None)
                 self.inflight[connection.number] = connection
 
     def recall_from(self, worker: int) -> None:
@@ -470,14 +652,25 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), active=st.integers(0, 4))
     def observe(self, data: st.DataObject, active: int) -> None:
         if self.workers:
-            self.scheduler.roster.observe(data.draw(st.sampled_from(sorted(self.workers))), active, active)
+            self.scheduler.roster.observe(
+                data.draw(st.sampled_from(sorted(self.workers))), active, active
+            )
 
-    @rule(seconds=st.sampled_from([0.01, 0.2, 6.0]))
+    @rule(seconds=st.sampled_from([0.001, 0.01, 0.2, 6.0]))
     def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.scheduler.tick(self.now)
-        assert self.scheduler.deadline() > self.now
-        self.settle()
+        end = self.now + seconds
+        while self.now < end:
+            then = min(end, self.scheduler.deadline())
+            for number in self.waiting():
+                self.waited[number] = self.waited.get(number, 0.0) + then - self.now
+            self.now = then
+            self.scheduler.tick(self.now)
+            assert self.scheduler.deadline() > self.now
+            self.settle()
+
+    def waiting(self) -> list[int]:
+        """Who is queued beside a worker that is free."""
+        return [c.number for lane in self.scheduler.lanes if len(lane.free) for c in lane.queue]
 
     @invariant()
     def every_connection_is_in_one_place(self) -> None:
@@ -495,9 +688,25 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert numbers == sorted(numbers)
 
     @invariant()
-    def nobody_waits_beside_a_free_credit(self) -> None:
+    def nobody_waits_beside_a_free_credit_but_for_a_young_hand_off(self) -> None:
+        """Who may wait, and for whom: for a worker that isn't held and may answer any moment."""
         for lane in self.scheduler.lanes:
-            assert not lane.queue or not len(lane.free)
+            if not lane.queue or not len(lane.free):
+                continue
+            assert self.lead is not None
+            assert self.scheduler.deadline() > self.now
+            ages = [
+                self.now - c.sent_at
+                for c in self.inflight.values()
+                if c.lane == lane.index and not self.scheduler.roster.held(c.worker)
+            ]
+            assert min(ages) < self.lead.age
+
+    @invariant()
+    def nobody_waits_for_long(self) -> None:
+        """However many hand-offs it is that a connection waits for."""
+        patience = self.lead.patience if self.lead else 0.0
+        assert all(waited <= patience + 1e-9 for waited in self.waited.values())
 
     @invariant()
     def windows_hold_and_free_means_free(self) -> None:

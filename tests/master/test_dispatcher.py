@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from balancer.core.pacing import LEAD
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.doors import EXHAUSTED_PAUSE
@@ -329,6 +330,57 @@ class TestRecall:
             began = time.monotonic()
             assert await free.take() == 1
             assert time.monotonic() - began < 0.24
+
+
+class TestLead:
+    async def test_who_is_ahead_waits_for_the_others(self) -> None:
+        async with stage(recall=None) as s:
+            quick, other = s.add(2)
+            s.connect(5)
+            theirs = await other.next()
+            assert [await quick.take(), await quick.take()] == [1, 3]
+            with trio.move_on_after(LEAD.age / 2):
+                await quick.next()
+                pytest.fail("two more than the other, who may answer any moment")
+            other.answer(theirs)
+            assert {await quick.take(), await other.take()} == {4, 5}
+
+    async def test_it_goes_on_in_time_without_them(self) -> None:
+        """Nothing else happens that would wake the master."""
+        async with stage(recall=None) as s:
+            quick, blocked = s.add(2)
+            s.connect(8)
+            await blocked.next()
+            began = time.monotonic()
+            assert [await quick.take() for _ in range(7)] == [1, 3, 4, 5, 6, 7, 8]
+            assert LEAD.age / 2 < time.monotonic() - began < LEAD.age + 0.1
+
+    async def test_while_it_waits_the_master_sleeps(self) -> None:
+        async with stage(recall=None) as s:
+            quick, blocked = s.add(2)
+            s.connect(3)
+            await blocked.next()
+            await quick.take()
+            await quick.take()
+            s.connect(3)
+            before = s.turns
+            await quick.next()
+            assert s.turns - before < 10
+
+    async def test_least_connections_counts_each_once(self) -> None:
+        """What the worker counts before the master has read the ack is no second connection."""
+        async with stage(policy="least-connections") as s:
+            first, second = s.add(2)
+            order = []
+            for worker in (first, second) * 3:
+                s.connect()
+                handoff = await worker.next()
+                worker.words[Word.ACCEPTED] += 1
+                worker.words[Word.ACTIVE] += 1
+                s.dispatcher.look()
+                worker.answer(handoff)
+                order.append(worker.number)
+            assert order == [1, 2] * 3
 
 
 class TestRefusals:

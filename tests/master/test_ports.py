@@ -40,7 +40,7 @@ def ports(policy: str, *binds: Bind) -> Iterator[tuple[Ports, Dispatcher]]:
 
 def watched(dispatcher: Dispatcher) -> set[int]:
     """The listeners that the master accepts from when somebody is ready."""
-    return set(dispatcher._doors)
+    return set(dispatcher._doors._doors)
 
 
 def connect(made: Ports, count: int = 1) -> list[socket.socket]:
