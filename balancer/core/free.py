@@ -121,7 +121,7 @@ class Paced:
         self._young = Young(lead.age, books)
         self._patience = Patience(lead)
         self._idle_since = NEVER  # since when the queue has been empty
-        # Turns are never set back: who has had fewer than the base has had none in this burst.
+        # Turns are not set back: who has had fewer than the base has had none in this burst.
         self._base = 0.0
         self._level = 0.0  # the standing of the last who got a turn, before it
         self._top = 0.0  # the highest standing
@@ -144,7 +144,10 @@ class Paced:
         if self._late and book.id in self._late:
             self._late.discard(book.id)
             self.enter(book)
-        self._ranking.offer(book.id, book.turns[self._lane])
+        turns = book.turns
+        if turns[self._lane] < self._base:
+            turns[self._lane] = self._base
+        self._ranking.offer(book.id, turns[self._lane])
 
     def withdraw(self, worker: int) -> None:
         self._ranking.withdraw(worker)
@@ -155,7 +158,7 @@ class Paced:
         self._late.discard(worker)
 
     def enter(self, book: WorkerBook) -> None:
-        book.turns[self._lane] = max(self._level, book.turns[self._lane])
+        book.turns[self._lane] = max(self._top, book.turns[self._lane])
 
     def returned(self, book: WorkerBook) -> None:
         book.turns[self._lane] -= 1
@@ -204,10 +207,8 @@ class Paced:
     def _is_ahead(self, standing: float, queued: int, now: float) -> bool:
         """Whether a worker with this standing has to wait; sets ``due`` if so."""
         patience = self._patience
-        if patience.lost:
-            return False
-        if patience.loses(now):
-            self._start_over()
+        if patience.lost or patience.loses(now):
+            self._start_over()  # again and again, until there is patience: so turns don't count
             return False
         least, until = self._young.last(now, self._late)
         if standing <= least:

@@ -364,7 +364,9 @@ class TestLead:
         scheduler.acked(12, 1)
         assert drain(scheduler, now=now) == [(14, 1)]
         scheduler.acked(14, 1)
-        assert drain(scheduler, now=now) == []  # level, and no further
+        assert drain(scheduler, now=now) == [(15, 1)]
+        scheduler.acked(15, 1)
+        assert drain(scheduler, now=now) == []  # one ahead of level, and no further
 
     @pytest.mark.parametrize("reason", [Hold.SILENT, Hold.CLOSED])
     def test_who_is_held_is_not_waited_for(self, reason: Hold) -> None:
