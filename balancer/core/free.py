@@ -102,7 +102,7 @@ class Paced:
         "_lane",
         "_late",
         "_lead",
-        "_level",
+        "_least",
         "_patience",
         "_ranking",
         "_top",
@@ -123,7 +123,7 @@ class Paced:
         self._idle_since = NEVER  # since when the queue has been empty
         # Turns are not set back: who has had fewer than the base has had none in this burst.
         self._base = 0.0
-        self._level = 0.0  # the standing of the last who got a turn, before it
+        self._least = NEVER  # no standing of the young is lower
         self._top = 0.0  # the highest standing
         self._late: set[int] = set()  # who was waited for too long and hasn't answered yet
         self.due = NEVER
@@ -178,48 +178,48 @@ class Paced:
             self._go_on(now)
             return None
         book = self._books[worker]
-        standing = self._standing(book)
-        # Who isn't ahead of the last who got one isn't ahead of anybody.
-        if (standing > self._level or self._by_load) and self._is_ahead(standing, queued, now):
-            self._ranking.put_back()
-            return None
         if self._by_load:
+            standing = book.load / book.weight
             after = standing + 1 / book.weight
         else:
-            self._level = standing
+            standing = book.turns[self._lane]
+            if standing < self._base:
+                standing = self._base
             after = standing + 1
+        if standing > self._least and self._is_ahead(standing, queued, now):
+            self._ranking.put_back()
+            return None
+        if not self._by_load:
             book.turns[self._lane] = after
             if after > self._top:
                 self._top = after
-        if self.due != NEVER or self._patience.until != NEVER:
-            self._go_on(now)
+        if after < self._least:
+            self._least = after
         self._young.add(after, connection, worker)
+        if self._patience.until != NEVER:
+            self._go_on(now)
         if queued == 1:
             self._idle_since = now
         return worker
 
-    def _standing(self, book: WorkerBook) -> float:
-        if self._by_load:
-            return book.load / book.weight
-        turns = book.turns[self._lane]
-        return max(self._base, turns)
-
     def _is_ahead(self, standing: float, queued: int, now: float) -> bool:
         """Whether a worker with this standing has to wait; sets ``due`` if so."""
+        if standing < self._least + self._spare(queued):
+            return False
         patience = self._patience
         if patience.lost or patience.loses(now):
             self._start_over()  # again and again, until there is patience: so turns don't count
             return False
-        least, until = self._young.last(now, self._late)
-        if standing <= least:
-            return False
-        lead = queued // (2 * (len(self._ranking) + len(self._young)))
-        if not self._by_load:
-            lead = max(lead, int(least - self._base) // STEP)
-        if standing < least + lead:
+        self._least, until = self._young.last(now, self._late)
+        if standing <= self._least or standing < self._least + self._spare(queued):
             return False
         self.due = min(until, patience.wait(now))
         return True
+
+    def _spare(self, queued: int) -> int:
+        """How much more than the least a worker may have before it is given another one."""
+        lead = queued // (2 * len(self._books))
+        return lead if self._by_load else max(lead, int(self._least - self._base) // STEP)
 
     def _go_on(self, now: float) -> None:
         self.due = NEVER
@@ -233,6 +233,7 @@ class Paced:
 
     def _start_over(self) -> None:
         """A burst begins: what was counted is forgotten, and nobody is ahead."""
-        self._base = self._level = self._top
+        self._base = self._top
+        self._least = NEVER
         self._young.clear()
         self._late.clear()

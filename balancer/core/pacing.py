@@ -60,10 +60,6 @@ class Young:
         self._heap: list[tuple[float, int, Connection, int]] = []
         self._newest: dict[int, int] = {}  # number, by worker
 
-    def __len__(self) -> int:
-        """How many workers have had hand-offs, at most."""
-        return len(self._newest)
-
     def add(self, standing: float, connection: Connection, worker: int) -> None:
         """A worker has a hand-off more, and with it this standing."""
         number = connection.number

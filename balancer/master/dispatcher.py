@@ -112,6 +112,7 @@ class Dispatcher:
         self._rota: deque[_Link] = deque()  # whose load is looked at next
         self._overdue: set[int] = set()  # workers held as overdue
         self._alarm = Alarm()
+        self._next_turn = NEVER  # when who is ahead has waited long enough
         self._nap = LONGEST_NAP if recall is None else min(recall, LONGEST_NAP)
         self._settled: trio.Event | None = None  # somebody waits for it
         self._seldom = Seldom()
@@ -250,7 +251,9 @@ class Dispatcher:
                 until = time.monotonic() + SHIFT
                 patience = 0.0
                 while self._turn(patience) and (now := time.monotonic()) < until:
-                    patience = max(0.0, min(LINGER, self._scheduler.next_turn() - now))
+                    patience = LINGER
+                    if self._next_turn != NEVER:
+                        patience = max(0.0, min(patience, self._next_turn - now))
                 self._doors.wake()
 
     async def _run_clock(self) -> None:
@@ -363,14 +366,18 @@ class Dispatcher:
             if lane.overdue:
                 while (late := scheduler.due_recall(lane.index)) is not None:
                     self._recall(late)
+        next_turn = NEVER
         for lane in scheduler.lanes:
             while (connection := scheduler.assign(lane.index, now)) is not None:
                 self._send(connection, now)
+            if lane.free.due < next_turn:
+                next_turn = lane.free.due
+        self._next_turn = next_turn
         self._doors.adjust()
         if self._alarm.at == NEVER:
             self._alarm.bring_forward(self._deadline())
-        else:
-            self._alarm.bring_forward(scheduler.next_turn())
+        elif next_turn != NEVER:
+            self._alarm.bring_forward(next_turn)
         if self._settled is not None and not scheduler.pending():
             self._settled.set()
 
