@@ -37,8 +37,8 @@ __all__ = [
     "for_speed",
 ]
 
-# How balancer spreads connections. With a window of one, Node's, a burst goes to whoever
-# acknowledges first; with room for its share of the burst, nobody is passed over.
+# How balancer spreads connections. In a burst workers that are ahead wait for the others, whatever
+# the window is.
 SPREADS = (
     ("--policy", "round-robin"),
     ("--policy", "round-robin", "--window", "32"),
