@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.books import NEVER, Hold, Refusal
+from balancer.core.pacing import LEAD
 from balancer.core.policy import KERNEL_POLICIES, POLICIES
 from balancer.core.scheduler import Scheduler
 from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
+from balancer.master.overdue import Overdue
 from balancer.net.handoff import AnswerKind, WindowFullError
 from balancer.net.listener import accept_batch
 from balancer.net.slots import Word
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from balancer.core.books import Connection, Lane
+    from balancer.core.pacing import Lead
     from balancer.net.handoff import HandoffSender
     from balancer.net.listener import Listener
 
@@ -65,7 +68,6 @@ ACK = int(AnswerKind.ACK)
 ROOM = int(AnswerKind.ROOM)
 CLOSED = int(AnswerKind.CLOSED)
 OPENED = int(AnswerKind.OPENED)
-HEARTBEAT = int(Word.HEARTBEAT)
 ACTIVE = int(Word.ACTIVE)
 ACCEPTED = int(Word.ACCEPTED)
 
@@ -78,7 +80,6 @@ class _Link:
     worker: int
     sender: HandoffSender
     words: memoryview  # its row of the slots
-    heart: int | None = None  # its heartbeat when it was found overdue
 
 
 @final
@@ -93,13 +94,20 @@ class Dispatcher:
         window: int,
         queue: int,
         recall: float | None,
+        lead: Lead | None = LEAD,
         exclusive: Collection[int] = (),
     ) -> None:
         if policy in KERNEL_POLICIES:
             policy = "round-robin"  # for the few that the master accepts all the same
         make = POLICIES[policy]
         self._scheduler = Scheduler(
-            lanes, make, window=window, limit=queue, recall=recall, exclusive=exclusive
+            lanes,
+            make,
+            window=window,
+            limit=queue,
+            recall=recall,
+            lead=lead,
+            exclusive=exclusive,
         )
         self.on_reopened: Callable[[int, int], None] = lambda _worker, _lane: None
         """Called with a worker and the lane that it takes connections from again."""
@@ -110,7 +118,7 @@ class Dispatcher:
         self._links: dict[int, _Link] = {}  # by fd of the pair
         self._by_worker: dict[int, _Link] = {}
         self._rota: deque[_Link] = deque()  # whose load is looked at next
-        self._overdue: set[int] = set()  # workers held as overdue
+        self._overdue = Overdue(self._roster)
         self._alarm = Alarm()
         self._next_turn = NEVER  # when who is ahead has waited long enough
         self._nap = LONGEST_NAP if recall is None else min(recall, LONGEST_NAP)
@@ -192,7 +200,7 @@ class Dispatcher:
             logger.error(
                 "gave up %d connection(s) that three workers in a row died with", len(dropped)
             )
-        self._overdue.discard(worker)
+        self._overdue.forget(worker)
         self._rota.remove(link)
         del self._links[link.sender.fileno()]
         self._epoll.unregister(link.sender.fileno())
@@ -201,13 +209,7 @@ class Dispatcher:
 
     def look(self) -> None:
         """Look at the hearts of the overdue, and at the loads: called at every tick."""
-        for worker in list(self._overdue):
-            link = self._by_worker[worker]
-            if not self._is_overdue(worker):
-                self._overdue.discard(worker)
-            elif link.words[HEARTBEAT] != link.heart:
-                self._overdue.discard(worker)
-                self._roster.beat(worker)
+        self._overdue.look()
         if self._measures:
             self._observe(len(self._rota))
         self._dispatch()
@@ -270,14 +272,10 @@ class Dispatcher:
 
     def _tick(self, now: float) -> None:
         self._doors.end_pause(now)
-        # Who has answered since may be late again, and with another heartbeat.
-        self._overdue = {worker for worker in self._overdue if self._is_overdue(worker)}
+        self._note_overdue()
         self._scheduler.tick(now)
         self._note_overdue()
         self._dispatch()
-
-    def _is_overdue(self, worker: int) -> bool:
-        return bool(self._roster.held(worker) & Hold.OVERDUE)
 
     def _turn(self, patience: float) -> bool:
         """Everything that is ready now, or within ``patience``; False when that was nothing."""
@@ -396,8 +394,4 @@ class Dispatcher:
                 break
 
     def _note_overdue(self) -> None:
-        for worker, link in self._by_worker.items():
-            if worker not in self._overdue and self._is_overdue(worker):
-                self._overdue.add(worker)
-                # The beat that counts is one after this: the last may be from before it blocked.
-                link.heart = link.words[HEARTBEAT]
+        self._overdue.note((worker, link.words) for worker, link in self._by_worker.items())
