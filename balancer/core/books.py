@@ -8,7 +8,7 @@ from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from balancer.core.free import Free, Paced
+    from balancer.core.free import Free
 
 __all__ = ["ANYBODY", "COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
 
@@ -52,6 +52,7 @@ class Connection:
     handle: int
     key: bytes
     sent_at: float = NEVER
+    standing: float = 0.0  # of the worker that it was sent to, with it
     worker: int = 0  # 0: nobody's, it is queued
     overdue: bool = False
     redeliveries: int = 0
@@ -65,7 +66,7 @@ class WorkerBook:
     id: int
     weight: int
     credits: list[int]  # by lane: how many more it may have un-acked
-    turns: list[float]  # by lane: hand-offs, as ``core.free`` counts them
+    turns: list[int]  # by lane: hand-offs, as ``lead`` counts them
     unacked: dict[int, Connection] = field(default_factory=dict)
     shut: set[int] = field(default_factory=set)  # lanes that it takes nothing from
     holds: Hold = Hold.CLOSED  # until it joins
@@ -94,7 +95,7 @@ class Lane:
     """One listener's queue, and what has happened on it."""
 
     index: int
-    free: Free | Paced
+    free: Free
     owner: int = ANYBODY  # the only worker that it is for; 0 while there is none
     queue: deque[Connection] = field(default_factory=deque)  # always in accept order
     overdue: deque[Connection] = field(default_factory=deque)

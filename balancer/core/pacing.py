@@ -2,12 +2,13 @@
 
 The kernel decides which of the workers runs next, and whoever has a core can acknowledge hundreds
 of connections while the others wait for one: five workers on two cores shared a burst of 100 as
-41/24/23/8/4.  Here are the two things that ``free`` needs to let the others catch up: who has a
+41/24/23/8/4.  Here are the two things that ``lead`` needs to let the others catch up: who has a
 *young* hand-off, one that may be acknowledged any moment, and how much waiting is left.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, final
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from balancer.core.books import Connection, WorkerBook
 
 __all__ = ["LEAD", "Lead", "Patience", "Young"]
+
+MOST = 1024
+"""Hand-offs that are remembered while nobody asks for them."""
 
 REFILL = 0.05
 """Seconds of patience that come back in a second without a queue."""
@@ -48,28 +52,20 @@ workers that were waited for were at work.  Both are well below ``--recall``."""
 class Young:
     """Hand-offs that may be acknowledged any moment, and who of their workers has had least.
 
-    Nothing is done when a hand-off is answered: what isn't young any more is thrown away when it
-    surfaces.  Of the hand-offs of a worker the newest counts, which is answered last.  O(log n).
+    Each is put into ``sent``, with the standing that its worker has with it; nothing is done when
+    it is answered, and nothing else until somebody asks: by then most are answered.  Of the
+    hand-offs of a worker the newest counts, which is answered last.  O(log n).
     """
 
-    __slots__ = ("_age", "_books", "_heap", "_newest")
+    __slots__ = ("_age", "_books", "_heap", "_newest", "sent")
 
     def __init__(self, age: float, books: Mapping[int, WorkerBook]) -> None:
         self._age = age
         self._books = books
         self._heap: list[tuple[float, int, Connection, int]] = []
         self._newest: dict[int, int] = {}  # number, by worker
-
-    def add(self, standing: float, connection: Connection, worker: int) -> None:
-        """A worker has a hand-off more, and with it this standing."""
-        number = connection.number
-        self._newest[worker] = number
-        heap = self._heap
-        heappush(heap, (standing, number, connection, worker))
-        if len(heap) > 2 * len(self._newest) + 64:
-            newest = self._newest
-            self._heap = [entry for entry in heap if newest.get(entry[3]) == entry[1]]
-            heapify(self._heap)
+        # So many at most that are young where nobody asks; who isn't among them isn't waited for.
+        self.sent: deque[Connection] = deque(maxlen=MOST)
 
     def forget(self, worker: int) -> None:
         """A worker is gone for good."""
@@ -77,6 +73,7 @@ class Young:
 
     def clear(self) -> None:
         """Nobody is waited for."""
+        self.sent.clear()
         self._newest.clear()
         self._heap.clear()
 
@@ -85,6 +82,8 @@ class Young:
 
         Workers whose hand-off is too old are added to ``late``.
         """
+        if self.sent:
+            self._sort_in()
         heap = self._heap
         while heap:
             standing, number, connection, worker = heap[0]
@@ -100,6 +99,19 @@ class Young:
                 late.add(worker)
             heappop(heap)
         return NEVER, NEVER
+
+    def _sort_in(self) -> None:
+        heap, newest = self._heap, self._newest
+        for connection in self.sent:
+            worker, number = connection.worker, connection.number
+            if worker in self._books and number in self._books[worker].unacked:
+                newest[worker] = number
+                heappush(heap, (connection.standing, number, connection, worker))
+        self.sent.clear()
+        # Stale entries that never surface would grow the heap for ever.
+        if len(heap) > 2 * len(newest) + 64:
+            heap[:] = [entry for entry in heap if newest.get(entry[3]) == entry[1]]
+            heapify(heap)
 
 
 @final

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from balancer.core.books import ANYBODY, COOL_DOWN, NEVER, Hold, Lane, WorkerBook
-from balancer.core.free import Free, Paced
+from balancer.core.free import AtOnce
+from balancer.core.lead import ByLoads, ByTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from balancer.core.free import Free
     from balancer.core.pacing import Lead
     from balancer.core.policy import Policy
 
@@ -38,29 +40,32 @@ class Roster:
         self.lanes = [
             Lane(
                 index,
-                Free(policy()) if lead is None else Paced(policy(), index, self.books, lead),
+                self._make_free(policy(), index, lead),
                 0 if index in exclusive else ANYBODY,
             )
             for index in range(lanes)
         ]
         self._window = window
-        self._roomy = 0  # workers that are neither full nor closed
+        self.roomy = 0
+        """Workers that are neither full nor closed."""
 
     def __contains__(self, worker: int) -> bool:
         """Whether a worker has joined and not left."""
         return worker in self.books
 
-    @property
-    def has_room(self) -> bool:
-        """Whether any worker is neither full nor closed."""
-        return self._roomy > 0
+    def _make_free(self, policy: Policy, lane: int, lead: Lead | None) -> Free:
+        if lead is None:
+            return AtOnce(policy)
+        if policy.uses_load:
+            return ByLoads(self.books, lead)
+        return ByTurns(policy, lane, self.books, lead)
 
     # -- workers come and go ------------------------------------------------------------------
 
     def join(self, worker: int, weight: int = 1) -> None:
         """A worker is ready: it is free in every lane, at the tail."""
         count = len(self.lanes)
-        self.books[worker] = WorkerBook(worker, weight, [self._window] * count, [0.0] * count)
+        self.books[worker] = WorkerBook(worker, weight, [self._window] * count, [0] * count)
         self.release(worker, Hold.CLOSED)
         self.appoint_all()
 
@@ -198,4 +203,4 @@ class Roster:
 
     def _count_room(self, before: Hold, after: Hold) -> None:
         no_room = Hold.FULL | Hold.CLOSED
-        self._roomy += bool(before & no_room) - bool(after & no_room)
+        self.roomy += bool(before & no_room) - bool(after & no_room)

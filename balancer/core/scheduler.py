@@ -19,7 +19,7 @@ exactly:
 * a worker that refuses is held until it says that there is room, or for a cool-down;
 * what a dead worker had not acknowledged is queued again, in accept order;
 * a worker that is ahead of others waits a moment for them, so that a burst is spread evenly
-  (``free``).
+  (``lead``).
 
 A worker is *held* for any number of reasons (``Hold``) and free when there is none and it has
 credit (``roster``).  Time is passed in, in seconds of a monotonic clock.  ``Connection.handle`` is
@@ -107,7 +107,7 @@ class Scheduler:
 
     def accepting(self, lane: int) -> bool:
         """Whether the shell should accept for a lane, or leave connections to the kernel."""
-        return self.roster.has_room and len(self.lanes[lane].queue) < self.limit
+        return self.roster.roomy > 0 and len(self.lanes[lane].queue) < self.limit
 
     def accepted(self, lane: int, handle: int, key: bytes = b"") -> Connection:
         """A connection was accepted."""
@@ -227,9 +227,8 @@ class Scheduler:
             lane.free.expire(now)
         if self._recall is None:
             return
-        late = now - self._recall
         for connection in self._inflight.values():
-            if connection.sent_at > late:
+            if connection.sent_at + self._recall > now:  # as ``deadline`` has it, to the last bit
                 break
             if not connection.overdue:
                 self._mark_overdue(connection)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from balancer.core.books import Connection, Hold, Refusal
-from balancer.core.free import STEP
+from balancer.core.lead import STEP
 from balancer.core.pacing import LEAD, Lead
 from balancer.core.policy import POLICIES, LeastConnections, RoundRobin
 from balancer.core.scheduler import REDELIVERIES, Scheduler
