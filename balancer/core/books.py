@@ -51,7 +51,7 @@ class Connection:
     lane: int
     handle: int
     key: bytes
-    sent_at: float = NEVER
+    sent_at: float = NEVER  # NEVER: it isn't on its way, not any more or not yet
     standing: float = 0.0  # of the worker that it was sent to, with it
     worker: int = 0  # 0: nobody's, it is queued
     overdue: bool = False

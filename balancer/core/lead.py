@@ -153,16 +153,15 @@ class ByTurns(_Waits):
     def pick(self, connection: Connection, queued: int, now: float) -> int | None:
         if now > self._idle_since:
             self._fill(now)
-        worker = self._pick_at_most(self._most, connection.key)
-        if worker is None:
-            if not self._benched:
-                if self._patience.until != NEVER:
-                    self._go_on(now)
+        worker = self._policy.pick(connection.key)
+        if worker is None and not self._benched:
+            if self._patience.until != NEVER:
+                self._go_on(now)
+            return None
+        if worker is None or self._books[worker].turns[self._lane] > self._most:
+            worker = self._pick_closely(worker, connection.key, queued, now)
+            if worker is None:
                 return None
-            if not self._let_in(queued, now):
-                return None
-            worker = self._pick_at_most(NEVER, connection.key)
-            assert worker is not None
         turns = self._books[worker].turns
         standing = turns[self._lane]
         if standing < self._base:
@@ -171,24 +170,25 @@ class ByTurns(_Waits):
         turns[self._lane] = connection.standing = standing
         if standing > self._top:
             self._top = standing
-        self._young.sent.append(connection)
+        self._young.note(connection)
         if queued == 1:
             self._idle_since = now
         if self._patience.until != NEVER:
             self._go_on(now)
         return worker
 
-    def _pick_at_most(self, most: float, key: bytes) -> int | None:
-        """Who is next and has no more than this; those that have more go to the bench."""
-        books, lane = self._books, self._lane
-        while (worker := self._policy.pick(key)) is not None:
-            standing = books[worker].turns[lane]
-            if standing <= most:
+    def _pick_closely(self, first: int | None, key: bytes, queued: int, now: float) -> int | None:
+        """Who is next after this one, which may be ahead; None if everybody has to wait."""
+        worker = first
+        while worker is not None:
+            standing = self._books[worker].turns[self._lane]
+            if standing <= self._most:
                 return worker
             entry = (standing, next(self._order), worker)
             self._benched[worker] = entry
             heappush(self._bench, entry)
-        return None
+            worker = self._policy.pick(key)
+        return self._policy.pick(key) if self._let_in(queued, now) else None
 
     def _let_in(self, queued: int, now: float) -> bool:
         """Everybody is on the bench: whether anybody gets off it; sets ``due`` if not."""
@@ -276,7 +276,7 @@ class ByLoads(_Waits):
             connection.standing = standing = (load + 1) / book.weight
             if standing < self._least:
                 self._least = standing
-            self._young.sent.append(connection)
+            self._young.note(connection)
             if queued == 1:
                 self._idle_since = now
         if self._patience.until != NEVER:

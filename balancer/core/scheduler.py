@@ -93,6 +93,7 @@ class Scheduler:
         for connection in list(gone.unacked.values()):
             del self._inflight[connection.number]
             connection.redeliveries += 1
+            connection.sent_at = NEVER
             lane = self.lanes[connection.lane]
             if connection.redeliveries > REDELIVERIES:
                 lane.dropped += 1
@@ -154,6 +155,7 @@ class Scheduler:
             return None
         del self._inflight[number]
         connection.overdue = False
+        connection.sent_at = NEVER
         self.roster.took(book, self.lanes[connection.lane])
         return connection
 
