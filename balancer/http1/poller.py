@@ -139,5 +139,7 @@ class Poller:
     def remove(self, fd: int) -> None:
         """Forget ``fd``, which is still open."""
         del self._transports[fd]
+        if self._events:  # the next connection may have its number
+            self._events[:] = [event for event in self._events if event[0] != fd]
         if not self._epoll.closed:
             self._epoll.unregister(fd)

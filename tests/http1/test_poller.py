@@ -153,6 +153,39 @@ async def test_closing_forgets_the_socket_although_a_copy_is_open() -> None:
                 await trio.testing.wait_all_tasks_blocked()
 
 
+async def test_what_was_heard_of_a_socket_is_not_told_to_the_next_by_its_number() -> None:
+    """The old one's end would make every wait of the new one return at once."""
+    poller = Poller()
+    pairs = [socket.socketpair() for _ in range(2)]
+    first, old = (PolledTransport(theirs, poller) for _, theirs in pairs)
+    number = old._fd
+    new: list[PolledTransport] = []
+
+    async def replace() -> None:
+        await first.wait_request()
+        old.close()
+        pairs.append(socket.socketpair()[::-1])
+        new.append(PolledTransport(pairs[-1][1], poller))
+        poller.add(number, new[0])
+
+    async with trio.open_nursery() as nursery:
+        poller.start(nursery)
+        begin(replace())
+        begin(serve_parked(old, []))
+        await trio.testing.wait_all_tasks_blocked()
+        pairs[1][0].shutdown(socket.SHUT_WR)
+        pairs[0][0].sendall(b"a")  # heard after that end, and told before it
+        await trio.testing.wait_all_tasks_blocked()
+        assert new[0]._fd == number
+        assert not new[0]._ready
+        nursery.cancel_scope.cancel()
+    poller.remove(number)
+    for sock, _ in pairs:
+        sock.close()
+    for transport in (first, *new):
+        transport.close()
+
+
 async def serve_parked(transport: PolledTransport, heard: list[bytes]) -> None:
     """What the engine does between requests: a word at a time, b"" at the end."""
     try:
