@@ -83,6 +83,7 @@ class Connection(Reader):
                 await self._serve()
             except RequestError as error:
                 await self._refuse(error)
+            await self.transport.wait_posted()  # or the close would cut it
         except ClientGone:
             self.transport.close()
         except BaseException:  # cancelled, between two responses

@@ -3,7 +3,8 @@
 Its writer waits with trio: writers seldom wait.  An answer behind which the connection is idle may
 be *held* until the leader has driven the others too (``http1.outbox``).  What is held goes first,
 whatever is sent next; what the kernel doesn't take of it is followed up by a task, while the
-connection is parked already, and its next send finds the socket full until that is done.
+connection is parked already, and its next send finds the socket full until that is done.  Until
+then its client isn't idle, and whoever closes the connection waits for that first.
 """
 
 from __future__ import annotations
@@ -126,9 +127,14 @@ class PolledTransport(SocketTransport):
         return super().send_last_nowait(data)
 
     def wait_writable(self) -> Awaitable[None]:
-        if self._followed_up is not None:  # trio has room for one who waits
-            return self._followed_up.wait()
+        # trio has room for one who waits, and what is held goes first
+        if (followed_up := self._follow()) is not None:
+            return followed_up.wait()
         return super().wait_writable()
+
+    async def wait_posted(self) -> None:
+        if (followed_up := self._follow()) is not None:
+            await followed_up.wait()
 
     def release(self) -> None:
         """As in ``Sender``: nobody waits for this send, so nobody is told when it fails.
@@ -140,9 +146,15 @@ class PolledTransport(SocketTransport):
             self._held = b""  # gone, too, when this fails
             with suppress(ClientGone):
                 self._held = held[SocketTransport.send_nowait(self, held) :]
-            if self._held:
-                self._followed_up = trio.Event()
-                self._poller.start_soon(self._follow_up)
+            if self._follow() is None and self._eof_due:
+                self.send_eof()
+
+    def _follow(self) -> trio.Event | None:
+        """Have somebody see to what is held, if anything is; the end of that."""
+        if self._held and self._followed_up is None:
+            self._followed_up = trio.Event()
+            self._poller.start_soon(self._follow_up)
+        return self._followed_up
 
     def _send_held(self) -> bool:
         """Whether nothing is held any more."""
@@ -153,7 +165,7 @@ class PolledTransport(SocketTransport):
 
     async def _follow_up(self) -> None:
         assert self._followed_up is not None
-        with trio.move_on_after(self._poller.send_timeout), suppress(ClientGone):
+        with suppress(ClientGone):
             await self._send_rest_of_held()
         self._followed_up.set()
         self._followed_up = None
@@ -163,16 +175,24 @@ class PolledTransport(SocketTransport):
             self.send_eof()
 
     async def _send_rest_of_held(self) -> None:
-        while self._held and self._fd >= 0:
-            # Interrupted is the reader, whose deadline has passed, and not this.
-            with suppress(trio.ClosedResourceError):
-                await super().wait_writable()
-            if self._fd >= 0:
-                self._held = self._held[super().send_nowait(self._held) :]
+        timeout = self._poller.send_timeout
+        with trio.move_on_after(timeout) as scope:
+            while self._held and self._fd >= 0:
+                # Interrupted is the reader, whose deadline has passed, and not this.
+                with suppress(trio.ClosedResourceError):
+                    await super().wait_writable()
+                if self._fd >= 0 and (sent := super().send_nowait(self._held)):
+                    self._held = self._held[sent:]
+                    scope.deadline = trio.current_time() + timeout
 
     # -- ending -------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
+        # A client that is still being answered isn't idle: its time begins when it has it all.
+        if self._coroutine is None or self._followed_up is None:
+            self._wake()
+
+    def _wake(self) -> None:
         coroutine = self.unpark()
         if coroutine is not None:
             self._poller.resume(coroutine, trio.ClosedResourceError("interrupted"))
@@ -202,7 +222,7 @@ class PolledTransport(SocketTransport):
         if self._fd < 0:
             return
         self._held = b""
-        self.interrupt()
+        self._wake()
         self._unregister()
         super().abort()
 

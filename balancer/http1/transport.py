@@ -88,6 +88,9 @@ class Transport(Protocol):
     def wait_writable(self) -> Awaitable[None]:
         """Wait until ``send_nowait`` may take something; trio.ClosedResourceError: interrupted."""
 
+    async def wait_posted(self) -> None:
+        """Return when nothing that was posted waits to be taken, or when nobody will take it."""
+
     def interrupt(self) -> None:
         """Wake whoever waits, with trio.ClosedResourceError; the transport remains usable."""
 
@@ -198,6 +201,9 @@ class SocketTransport:
 
     def wait_writable(self) -> Awaitable[None]:
         return trio.lowlevel.wait_writable(self._fd)  # noqa: ASYNC105 - a frame less
+
+    async def wait_posted(self) -> None:
+        """Nothing ever waits here."""
 
     def interrupt(self) -> None:
         trio.lowlevel.notify_closing(self._fd)

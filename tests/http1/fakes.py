@@ -82,6 +82,9 @@ class MemoryTransport:
     def post_nowait(self, data: bytes) -> int:
         return self.send_nowait(data)
 
+    async def wait_posted(self) -> None:
+        pass
+
     def send_last_nowait(self, data: bytes) -> int:
         sent = self.send_nowait(data)
         if sent == len(data):

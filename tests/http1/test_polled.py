@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from balancer.http1.errors import ClientGone
+from balancer.http1.inline import begin
 from balancer.http1.polled import PolledTransport
 from balancer.http1.poller import Poller
 
@@ -180,3 +181,72 @@ async def test_a_client_that_has_gone_is_the_readers_news() -> None:
         # The kernel tells of a reset once: to our send, if it was there by then.
         with suppress(ClientGone):
             assert here.transport.recv_nowait(100) == b""
+
+
+async def test_who_has_to_wait_in_the_same_step_waits_for_it() -> None:
+    """Trio has room for one who waits to write: two would be an error that ends the worker."""
+    async with lab() as here, trio.open_nursery() as nursery:
+        await trio.testing.wait_all_tasks_blocked()  # the leader has nothing to do
+        here.post(BIG)
+        assert here.transport.send_nowait(b"more") == 0
+
+        @nursery.start_soon
+        async def _() -> None:
+            await here.transport.wait_writable()
+            assert here.transport.send_nowait(b"more") == 4
+            here.transport.send_eof()
+
+        await trio.testing.wait_all_tasks_blocked()
+        here.outbox.end(last=True)
+        assert await here.receive_all() == len(BIG) + 4
+
+
+async def test_a_client_that_is_still_being_answered_is_not_idle() -> None:
+    async def idle() -> None:
+        with suppress(trio.ClosedResourceError):
+            await here.transport.wait_request()
+
+    async with lab() as here:
+        assert begin(idle()) is None
+        here.post(BIG)
+        here.outbox.end(last=True)
+        here.transport.interrupt()
+        parked = here.transport.unpark()
+        assert parked is not None
+        here.transport.keep(parked)
+        here.transport.send_eof()
+        assert await here.receive_all() == len(BIG)
+        await trio.testing.wait_all_tasks_blocked()
+        here.transport.interrupt()
+        assert here.transport.unpark() is None
+
+
+async def test_who_reads_slowly_has_its_time_again_with_every_piece() -> None:
+    async with lab(send_timeout=1.0) as here:
+        here.post(BIG)
+        here.outbox.end(last=True)
+        here.transport.send_eof()
+        size, began = 0, trio.current_time()
+        here.client.setblocking(False)
+        client = trio.socket.from_stdlib_socket(here.client.dup())
+        with client:
+            while piece := await client.recv(4_000_000):
+                size += len(piece)
+                if size < len(BIG) and trio.current_time() < began + 1.5:
+                    await trio.sleep(0.3)
+        assert size == len(BIG)
+
+
+async def test_a_close_that_waits_for_it_loses_nothing() -> None:
+    async with lab() as here, trio.open_nursery() as nursery:
+        here.post(BIG)
+        here.transport.send_eof()
+
+        @nursery.start_soon
+        async def _() -> None:
+            await here.transport.wait_posted()
+            here.transport.close()
+
+        await trio.testing.wait_all_tasks_blocked()
+        here.outbox.end(last=True)
+        assert await here.receive_all() == len(BIG)
