@@ -87,7 +87,7 @@ class Cycle:
         connection.running = self
         scope["extensions"] = connection.extensions
         fields = dict(scope["headers"])
-        self.bytes_in = int(fields[LENGTH]) if LENGTH in fields else 0
+        self.bytes_in = _number(fields[LENGTH]) if LENGTH in fields else 0
         if FOR in fields or PROTO in fields or STANDARD in fields:
             front.introduce(scope)
         connection.left -= 1
@@ -253,6 +253,14 @@ def cycle_class(base: type, front: Front) -> type:
         mixins.append(FullyLoggedCycle if front.access.wants_heads else LoggedCycle)
     own = {"front": front, "done": front.tally.done, "uvicorn_send": vars(base)["send"]}
     return type("RequestResponseCycle", (*mixins, base), own)
+
+
+def _number(length: bytes) -> int:
+    """A length that llhttp has found to be less than 2**64, behind any number of zeros.
+
+    Python's ``int`` refuses more than 4300 digits.
+    """
+    return int(length.strip()[-20:])
 
 
 def _nothing() -> None:

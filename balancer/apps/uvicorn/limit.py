@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, final
 
 from balancer.http1.errors import RequestError
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from balancer.apps.asgi.types import AsgiApp, Message, Receive, Scope, Send
 
 __all__ = ["TimedOut", "limited"]
+
+LAST = {
+    "http.response.body",
+    "websocket.accept",
+    "websocket.close",
+    "websocket.http.response.body",
+}
+"""What ends a response, unless it says that there is more."""
 
 
 @final
@@ -25,13 +34,14 @@ class TimedOut(Exception):  # noqa: N818 - no more an error than a 504 is
 def limited(app: AsgiApp, seconds: float) -> AsgiApp:
     """The app, whose responses must have ended so many seconds after they were asked for.
 
-    What it does after that delays nobody.
+    What it does after that delays nobody, and a WebSocket may live as long as it likes.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         def watching(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                timeout.reschedule(None)
+            if message["type"] in LAST and not message.get("more_body", False):
+                with suppress(RuntimeError):  # it is over already, and so may the call be
+                    timeout.reschedule(None)
             return send(message)
 
         try:

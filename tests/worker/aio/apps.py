@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from balancer.errors import RunError
@@ -17,7 +18,8 @@ SLOW = 2.0
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """``/``, ``/sleep/SECONDS``, ``/begin/SECONDS`` (sleeps after the first half of its body),
+    """``/``, ``/sleep/SECONDS``, ``/late`` (answers when it is cancelled),
+    ``/begin/SECONDS`` (sleeps after the first half of its body),
     ``/after/SECONDS`` (sleeps when it has answered), ``/raise``, ``/break`` (raises after the first
     part of its body), ``/fail-late`` (raises when it has answered), ``/silent``, ``/id``,
     ``/ask/WORD``, which asks that of its worker, and WebSockets, which echo."""
@@ -54,6 +56,9 @@ async def answer(scope: Scope, send: Send) -> None:
     seconds = float(rest[0]) if rest else 0.0
     if word == "sleep":
         await asyncio.sleep(seconds)
+    elif word == "late":
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
     elif word == "raise":
         raise ValueError("as asked")
     elif word == "silent":

@@ -300,6 +300,18 @@ class TestFailures:
             assert answer.startswith(b"HTTP/1.1 504 " if b"sleep" in word else b"HTTP/1.1 200 ")
             assert not answer.endswith(b"None http")
 
+    async def test_one_that_answers_when_it_is_cancelled_has_answered(self, kind: str) -> None:
+        async with worker(kind, request_timeout=0.1) as master:
+            client = await master.connect()
+            assert b"200 OK" in await client.ask(REQUEST.replace(b"/ ", b"/late "))
+
+    async def test_a_length_of_many_digits_is_a_length(self, kind: str) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            length = b"Content-Length: " + bytes(4999).replace(b"\0", b"0") + b"\r\n\r\n"
+            answer = await client.ask(REQUEST.replace(b"\r\n\r\n", b"\r\n" + length))
+            assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
+
     async def test_what_comes_after_the_response_has_its_time(self, kind: str) -> None:
         async with worker(kind, request_timeout=0.1) as master:
             client = await master.connect()
@@ -504,6 +516,14 @@ class TestWebSockets:
             await master.channel.send(Drain(30.0, closing=True))
             assert await client.exactly(4) == RESTART
             await master.wait_ended(2.0)
+
+    async def test_one_may_live_longer_than_a_request(self, kind: str) -> None:
+        async with worker(kind, request_timeout=0.1) as master:
+            client = await master.connect()
+            assert b"101 Switching" in await client.ask(UPGRADE)
+            await trio.sleep(0.3)
+            await client.send(HI)
+            assert await client.exactly(4) == b"\x81\x02hi"
 
     async def test_a_handshake_during_a_drain_says_nothing_of_closing(self, kind: str) -> None:
         async with worker(kind) as master:
