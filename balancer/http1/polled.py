@@ -79,6 +79,8 @@ class PolledTransport(SocketTransport):
 
     def _register(self) -> None:
         if not self._registered:
+            if self._fd < 0:  # who followed up gave up, and the reader was not to blame
+                raise ClientGone("the client does not read")
             self._poller.add(self._fd, self)
             self._registered = True
 

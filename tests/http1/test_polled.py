@@ -155,6 +155,9 @@ async def test_who_does_not_read_is_reset_in_time() -> None:
         await here.transport.wait_writable()
         with pytest.raises(ClientGone):
             here.transport.send_nowait(b"more")
+        for wait in (here.transport.wait_readable, here.transport.wait_request):
+            with pytest.raises(ClientGone):
+                await wait()
         with pytest.raises(trio.BrokenResourceError):  # reset
             await here.receive_all()
 
