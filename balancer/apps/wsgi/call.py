@@ -150,6 +150,7 @@ class Call:
     def _answer(self) -> int | tuple[bytes, bool]:
         answer = self._answers.get()
         if answer is None:
+            self._answers.put(None)  # also for who asks again: some apps go on after an OSError
             raise ClientGone("the client has gone, or its request was ended")
         return answer
 

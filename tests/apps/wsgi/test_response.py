@@ -558,6 +558,25 @@ class TestClose:
             assert result.closed == 1
         assert "failed" not in log.text  # nobody is to blame
 
+    async def test_who_writes_on_although_the_client_has_gone_comes_to_an_end(self) -> None:
+        refused: list[OSError] = []
+
+        def app(_: Environ, start_response: StartResponse) -> list[bytes]:
+            write = start_response("200 OK", PLAIN)
+            while len(refused) < 3:
+                try:
+                    write(bytes(100_000))
+                except OSError as error:
+                    refused.append(error)
+            return []
+
+        async with serving(app) as site:
+            async with site.connect() as client:
+                await client.send_all(GET)
+                await client.receive_some()
+            with trio.fail_after(5):
+                await site.service.stop()
+
     async def test_its_error_is_logged_and_the_response_stands(
         self, log: pytest.LogCaptureFixture
     ) -> None:
