@@ -45,6 +45,7 @@ __all__ = ["Cycle", "FullyLoggedCycle", "LoggedCycle", "WatchedCycle", "cycle_cl
 logger = logging.getLogger("balancer")
 
 LENGTH = b"content-length"
+STATUSES = frozenset(range(100, 600))
 SERVER_ERROR = RequestError(500, "the server failed to answer this request")
 CLIENT_GONE = 499
 """Never sent: nginx's status for a client that left before its answer."""
@@ -118,8 +119,8 @@ class Cycle:
                 done.append((self.status, seconds, self.bytes_in, self.bytes_out))
                 if len(done) >= BATCH:
                     self.front.tally.flush()
-        else:
-            self.status = message.get("status", 0)
+        elif not self.response_started and (status := message.get("status")) in STATUSES:
+            self.status = status  # uvicorn refuses all others, and a second one
         return self.uvicorn_send(message)
 
     def broken_off(self) -> None:

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from balancer.apps.uvicorn.asked import ask
+from balancer.apps.uvicorn.cycle import STATUSES
 from balancer.apps.uvicorn.front import EXTENSION
 from balancer.apps.uvicorn.watch import Seen
 from balancer.core.forwarded import FIELDS
@@ -51,7 +52,8 @@ def serve_websockets(front: Front) -> AsgiApp:
 
         def send_counted(message: Message) -> Awaitable[None]:
             if not status:
-                count(HANDSHAKE.get(message["type"]) or message.get("status", FAILED))
+                said = HANDSHAKE.get(message["type"]) or message.get("status")
+                count(said if said in STATUSES else FAILED)
             return send(message)
 
         try:

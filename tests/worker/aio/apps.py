@@ -19,6 +19,7 @@ SLOW = 2.0
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """``/``, ``/sleep/SECONDS``, ``/late`` (answers when it is cancelled),
+    ``/text`` (its status is text),
     ``/begin/SECONDS`` (sleeps after the first half of its body),
     ``/after/SECONDS`` (sleeps when it has answered), ``/raise``, ``/break`` (raises after the first
     part of its body), ``/fail-late`` (raises when it has answered), ``/silent``, ``/id``,
@@ -68,7 +69,10 @@ async def answer(scope: Scope, send: Send) -> None:
         get = scope["extensions"]["balancer.request_id"]["get"]
         body = get().encode()
         assert get().encode() == body
-    await send(start(len(body)))
+    head = start(len(body))
+    if word == "text":
+        head["status"] = "200"
+    await send(head)
     await send({"type": "http.response.body", "body": body[:2], "more_body": True})
     if word == "break":
         raise ValueError("as asked")

@@ -305,6 +305,15 @@ class TestFailures:
             client = await master.connect()
             assert b"200 OK" in await client.ask(REQUEST.replace(b"/ ", b"/late "))
 
+    async def test_what_is_no_status_is_counted_as_none(self, kind: str) -> None:
+        async with worker(kind) as master:
+            client = await master.connect()
+            await client.send(REQUEST.replace(b"/ ", b"/text "))
+            assert await client.at_eof()
+            beats = master.words[Word.HEARTBEAT]
+            await until(lambda: master.words[Word.HEARTBEAT] > beats + 1)
+            assert (master.words[Word.REQUESTS], master.words[Word.ACTIVE]) == (1, 0)
+
     async def test_a_length_of_many_digits_is_a_length(self, kind: str) -> None:
         async with worker(kind) as master:
             client = await master.connect()
