@@ -62,6 +62,7 @@ class Cycle:
     uvicorn_send: Callable[[Message], Awaitable[None]]
     began: float
     bytes_in: int
+    """What was announced, which is what came once there is no ``more_body``."""
     bytes_out: int
     client: Client
     counted: bool
@@ -70,6 +71,7 @@ class Cycle:
     # uvicorn's
     default_headers: list[tuple[bytes, bytes]]
     disconnected: bool
+    more_body: bool
     on_response: Callable[[], None]
     receive: Receive
     response_complete: bool
@@ -116,7 +118,8 @@ class Cycle:
                 self.counted = True
                 done = self.done
                 seconds = perf_counter() - self.began
-                done.append((self.status, seconds, self.bytes_in, self.bytes_out))
+                received = 0 if self.more_body else self.bytes_in
+                done.append((self.status, seconds, received, self.bytes_out))
                 if len(done) >= BATCH:
                     self.front.tally.flush()
         elif not self.response_started and (status := message.get("status")) in STATUSES:
@@ -128,7 +131,8 @@ class Cycle:
         if not self.counted:
             self.counted = True
             seconds = perf_counter() - self.began
-            self.front.tally.add(self.status, seconds, self.bytes_in, self.bytes_out)
+            received = 0 if self.more_body else self.bytes_in
+            self.front.tally.add(self.status, seconds, received, self.bytes_out)
 
     def request_id(self) -> str:
         """As ``Exchange.request_id``."""

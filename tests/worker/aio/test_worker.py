@@ -305,6 +305,18 @@ class TestFailures:
             client = await master.connect()
             assert b"200 OK" in await client.ask(REQUEST.replace(b"/ ", b"/late "))
 
+    async def test_what_was_only_announced_is_not_counted(self, kind: str) -> None:
+        async with worker(kind) as master:
+            for _ in range(2):
+                client = await master.connect()
+                length = b"Content-Length: 18446744073709551615\r\n\r\n"
+                answer = await client.ask(REQUEST.replace(b"\r\n\r\n", b"\r\n" + length))
+                assert b"200 OK" in answer
+            await until(lambda: master.words[Word.REQUESTS] == 2)
+            assert master.words[Word.BYTES_IN] == 0
+            beats = master.words[Word.HEARTBEAT]
+            await until(lambda: master.words[Word.HEARTBEAT] > beats + 1)
+
     async def test_what_is_no_status_is_counted_as_none(self, kind: str) -> None:
         async with worker(kind) as master:
             client = await master.connect()
