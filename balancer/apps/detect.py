@@ -13,7 +13,7 @@ from typing import Any
 
 from balancer.settings import Interface
 
-__all__ = ["detect"]
+__all__ = ["check", "detect"]
 
 PREFIXES = "put asgi:, wsgi: or stream: in front of it"
 
@@ -21,7 +21,7 @@ PREFIXES = "put asgi:, wsgi: or stream: in front of it"
 def detect(app: Any) -> Interface:  # noqa: ANN401 - whatever a name stands for
     """The interface of a callable; ValueError says why that can't be told, or isn't served."""
     if not callable(app):
-        raise ValueError(f"is a {type(app).__name__}, not callable")
+        raise ValueError(f"is of type {type(app).__name__}, not callable")
     if inspect.isclass(app):
         return _detect_class(app)
     count = _parameters(app)
@@ -46,6 +46,39 @@ def detect(app: Any) -> Interface:  # noqa: ANN401 - whatever a name stands for
         f"{kind} {count} arguments: ASGI apps take three (scope, receive, send), WSGI apps two "
         f"(environ, start_response) and aren't async; {PREFIXES} if that is wrong"
     )
+
+
+ARGUMENTS = {
+    Interface.ASGI: ("scope", "receive", "send"),
+    Interface.WSGI: ("environ", "start_response"),
+    Interface.STREAM: ("stream",),
+}
+
+
+def check(app: Any, interface: Interface) -> None:  # noqa: ANN401 - whatever a name stands for
+    """Whether a callable can be called as it was said to be; ValueError: it can't, ever."""
+    if not callable(app):
+        raise ValueError(f"is of type {type(app).__name__}, not callable")
+    arguments = ARGUMENTS.get(interface)
+    if arguments is None:
+        return
+    try:
+        inspect.signature(app).bind(*arguments)
+    except ValueError:  # written in C, without a signature
+        return
+    except TypeError:
+        names = ", ".join(arguments)
+        raise ValueError(
+            f"can't be called with ({names}), as --interface {interface.value} (or the prefix, or "
+            f"worker_class) has it{_looks_like(app)}"
+        ) from None
+
+
+def _looks_like(app: object) -> str:
+    try:
+        return f": it looks like {detect(app).value}"
+    except ValueError:
+        return ""
 
 
 def _detect_class(app: type) -> Interface:

@@ -21,6 +21,8 @@ def describe(what: str, error: BaseException) -> str:
     frames = own_frames(error)
     if frames:
         sentence += "\n" + "".join(traceback.format_list(frames)).rstrip()
+    if isinstance(error, SyntaxError):  # whose last frame is the import's: the line is in the error
+        sentence += "\n" + "".join(traceback.format_exception_only(error)).rstrip()
     # a file's name may hold bytes that are no text, and this travels as text
     return sentence.encode("utf-8", "backslashreplace").decode()
 

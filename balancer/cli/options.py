@@ -26,12 +26,17 @@ __all__ = ["SettingsCommand", "given_flags"]
 _KEY = "balancer.flags"
 # flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
 _NO_TLS = "TLS isn't terminated here: put it behind something that does"
+_NO_DAEMON = "run it under systemd, in a container or behind nohup"
+_NO_CLASS = "the app says how it is called; one that needs asyncio takes --engine uvicorn"
 _ELSEWHERE = {
     "--certfile": _NO_TLS,
     "--keyfile": _NO_TLS,
     "--ssl-certfile": _NO_TLS,
     "--ssl-keyfile": _NO_TLS,
-    "--daemon": "run it under systemd, in a container or behind nohup",
+    "--daemon": _NO_DAEMON,
+    "-D": _NO_DAEMON,
+    "--worker-class": _NO_CLASS,
+    "-k": _NO_CLASS,
 }
 
 

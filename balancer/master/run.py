@@ -222,6 +222,8 @@ def _settle_in(settings: Settings) -> None:
         os.chdir(settings.chdir)
     except OSError as error:
         raise UsageError(f"{settings.where('chdir')} {settings.chdir}: {error.strerror}") from None
+    if not os.path.isdir(settings.app_dir):
+        raise UsageError(f"{settings.where('app_dir')} {settings.app_dir}: no such folder")
     for variable in settings.raw_env:
         name, _, value = variable.partition("=")
         os.environ[name] = value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 
 import msgspec
 
-from balancer.apps.detect import detect
+from balancer.apps.detect import check, detect
 from balancer.apps.tracebacks import describe
 from balancer.core.messages import WorkerConfig
 from balancer.errors import AppError, InWorkerError
@@ -61,8 +61,10 @@ def find_app(config: WorkerConfig) -> App | None:
             return App(name, target, detect(target), guessed=True)
         except ValueError as error:
             raise AppError(f"app {name}: {spec.attr} {error}") from None
-    if not callable(target):
-        raise AppError(f"app {name}: {spec.attr} is a {type(target).__name__}, not callable")
+    try:
+        check(target, interface)
+    except ValueError as error:
+        raise AppError(f"app {name}: {spec.attr} {error}") from None
     return App(name, target, interface, guessed=False)
 
 
@@ -117,7 +119,7 @@ def _import(name: str, program: Program | None) -> ModuleType:
 
 def _call(app: str, factory: object) -> object:
     if not callable(factory):
-        raise AppError(f"app {app}: the factory is a {type(factory).__name__}, not callable")
+        raise AppError(f"app {app}: the factory is of type {type(factory).__name__}, not callable")
     try:
         return factory()
     except BaseException as error:

@@ -145,6 +145,8 @@ def test_bad_flags(master: FakeMaster, args: list[str], problem: str) -> None:
         (["--worker", "3"], ["--worker", "Did you mean", "--workers"]),
         (["--certfile", "a"], ["--certfile: no such option; ", "TLS"]),
         (["--daemon"], ["--daemon: no such option; ", "systemd"]),
+        (["-D"], ["-D: no such option; ", "systemd"]),
+        (["-k", "gevent"], ["-k: no such option; ", "--engine uvicorn"]),
         (["native:a:b", "native:c:d"], ["unexpected extra argument", "native:c:d"]),
         (["-w"], ["'-w' requires an argument"]),
     ],

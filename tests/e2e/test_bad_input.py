@@ -53,6 +53,7 @@ def _refused(
         (("--recall", "soon"), r"--recall.*soon"),
         (("-p", "8000"), r"-p.*8000.*did you mean -b :8000"),
         (("--workerz", "3"), r"--workerz"),
+        (("--app-dir", "/no/such"), r"--app-dir /no/such: no such folder"),
         (("ftp:django:app",), r"APP ftp:django:app: ftp: is no interface"),
     ],
 )

@@ -33,7 +33,7 @@ def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
         ("native:no_such_module:app", r"can't import no_such_module: ModuleNotFoundError", ()),
         ("native:no_such_module:app", r"can't import no_such_module: .*", ("--preload",)),
         ("native:tests.faults.apps:nothing", r"tests\.faults\.apps has no attribute nothing", ()),
-        ("native:tests.faults.apps:LEDGER", r"LEDGER is a str, not callable", ()),
+        ("native:tests.faults.apps:LEDGER", r"LEDGER is of type str, not callable", ()),
         ("native:tests.faults.apps:failing()", r"the factory failed: KeyError: 'nothing'$", ()),
     ],
 )

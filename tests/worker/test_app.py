@@ -83,7 +83,7 @@ class TestAGoodModule:
 
     def test_what_cant_be_called(self, site: str) -> None:
         app = f"native:{site}:number"
-        assert failure(app) == f"app {app}: number is a int, not callable"
+        assert failure(app) == f"app {app}: number is of type int, not callable"
 
     @pytest.mark.parametrize(
         ("attr", "interface"),
@@ -112,7 +112,20 @@ class TestAGoodModule:
             assert (found.interface, found.guessed) == (interface, False)
 
     def test_the_prefix_wins(self, site: str) -> None:
-        assert find(f"wsgi:{site}:asgi", interface="asgi").interface is Interface.WSGI
+        assert find(f"wsgi:{site}:anything", interface="asgi").interface is Interface.WSGI
+
+    @pytest.mark.parametrize(
+        ("app", "said"),
+        [
+            ("wsgi:{}:asgi", "can't be called with (environ, start_response), as --interface wsgi"),
+            ("asgi:{}:wsgi", "can't be called with (scope, receive, send), as --interface asgi"),
+            ("stream:{}:wsgi", "can't be called with (stream), as --interface stream"),
+        ],
+    )
+    def test_a_wrong_interface_is_explained(self, site: str, app: str, said: str) -> None:
+        sentence = failure(app.format(site))
+        assert said in sentence
+        assert "it looks like" in sentence
 
     def test_a_factory_by_flag(self, site: str) -> None:
         assert find(f"{site}:make", factory=True).interface is Interface.ASGI
@@ -127,7 +140,7 @@ class TestAGoodModule:
             ("anything", "doesn't tell how it is called; put asgi:, wsgi: or stream: in front"),
             ("two", "is a coroutine function and takes 2 arguments: ASGI apps take three"),
             ("four", "takes 4 arguments: ASGI apps take three"),
-            ("number", "is a int, not callable"),
+            ("number", "is of type int, not callable"),
         ],
     )
     def test_what_cant_be_told_is_explained(self, site: str, attr: str, said: str) -> None:
@@ -136,10 +149,10 @@ class TestAGoodModule:
 
     def test_a_factory_that_is_none(self, site: str) -> None:
         app = f"native:{site}:number()"
-        assert failure(app) == f"app {app}: the factory is a int, not callable"
+        assert failure(app) == f"app {app}: the factory is of type int, not callable"
 
     def test_a_factory_that_makes_no_app(self, site: str) -> None:
-        assert failure(f"native:{site}:make_number()").endswith("is a int, not callable")
+        assert failure(f"native:{site}:make_number()").endswith("is of type int, not callable")
 
     def test_a_factory_that_fails(self, site: str) -> None:
         sentence, *frames = failure(f"native:{site}:broken()").splitlines()

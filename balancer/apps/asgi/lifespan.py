@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
 
-from balancer.apps.asgi.asyncio_only import needs_asyncio, use_uvicorn
+from balancer.apps.asgi.asyncio_only import SENTENCE, needs_asyncio, says_asyncio, use_uvicorn
 from balancer.apps.tracebacks import describe
 from balancer.errors import AppError
 
@@ -139,7 +139,10 @@ class Lifespan:
             self._stage = Stage.RUNNING
             self._settled.set()
         elif phase == "startup":
-            self._fail(_as_failure(f"app {self._name}: start-up failed", message))
+            what = f"app {self._name}: start-up failed"
+            if self._on_trio and says_asyncio(str(message.get("message"))):
+                what = f"{what}: {SENTENCE}"  # a framework has caught what asyncio said
+            self._fail(_as_failure(what, message))
         else:
             if kind == "lifespan.shutdown.failed":
                 logger.error(_as_failure(f"app {self._name}: shutdown failed", message))

@@ -487,18 +487,33 @@ async def test_an_app_that_raises_after_its_answer(caplog: pytest.LogCaptureFixt
     assert "ValueError: mine" in caplog.text
 
 
+async def _wait(what: str) -> None:
+    import asyncio
+
+    if what == "sleep":
+        await asyncio.sleep(1)
+    elif what == "queue":
+        await asyncio.Queue[int]().get()
+    else:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("what", ["sleep", "queue", "event"])
 async def test_an_app_that_needs_asyncio_is_told_in_one_sentence(
-    caplog: pytest.LogCaptureFixture,
+    what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        import asyncio
-
-        await asyncio.sleep(1)
+        try:
+            await _wait(what)
+        except Exception as error:
+            raise ValueError("wrapped") from error
 
     with caplog.at_level(logging.INFO):
         assert (await ask(app)).status == 500
     (record,) = caplog.records
     assert "--engine uvicorn" in record.getMessage()
+    assert f"at {__file__}:" in record.getMessage()
+    assert "wrapped" not in record.getMessage()
     assert record.exc_info is None
 
 

@@ -165,6 +165,17 @@ async def test_an_app_that_needs_asyncio() -> None:
             pass
 
 
+async def test_one_whose_framework_has_caught_what_asyncio_said() -> None:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        said = "Traceback …\nRuntimeError: no running event loop"
+        await send({"type": "lifespan.startup.failed", "message": said})
+
+    with pytest.raises(AppError, match=r"--engine uvicorn.*no running event loop"):
+        async with living(app):
+            pass
+
+
 @pytest.mark.parametrize("kind", ["lifespan.shutdown.complete", "http.response.start", "nonsense"])
 async def test_what_may_not_be_sent_at_start(kind: str) -> None:
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
