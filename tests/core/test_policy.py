@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import random
 from collections import Counter, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +13,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from balancer.core.policy import KERNEL_POLICIES, POLICIES, LeastConnections, Policy, RoundRobin
+from balancer.core.policy import (
+    KERNEL_POLICIES,
+    POLICIES,
+    UPSTREAM_POLICIES,
+    LeastConnections,
+    Policy,
+    PolicyChoice,
+    RoundRobin,
+    make_policy,
+)
 from balancer.core.policy import least_connections as least_connections_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def make_upstream(name: str) -> Policy:
+    return make_policy(PolicyChoice(name), random.Random(7).random, b"10.0.0.%d:80".__mod__)
+
+
+MAKERS: dict[str, Callable[[], Policy]] = {
+    **POLICIES,
+    **{f"upstream {name}": partial(make_upstream, name) for name in UPSTREAM_POLICIES},
+}
+FAIR = {name: make for name, make in MAKERS.items() if name != "upstream first"}
 
 MEMBERS = st.integers(1, 6)
 LOADS = st.integers(0, 20)
@@ -35,7 +57,7 @@ def pick_all(policy: Policy) -> list[int]:
     return order
 
 
-@pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 class TestContract:
     """What a caller may rely on, whatever the algorithm."""
 
@@ -82,6 +104,7 @@ class TestContract:
         assert isinstance(policy.uses_load, bool)
         assert isinstance(policy.uses_key, bool)
 
+    @settings(max_examples=50)
     @given(st.data())
     def test_it_picks_exactly_who_is_offered(
         self, make: Callable[[], Policy], data: st.DataObject
@@ -105,17 +128,19 @@ class TestContract:
             assert len(policy) == len(offered)
         assert set(pick_all(policy)) == offered
 
-    def test_a_thousand_picks_leave_nobody_out(self, make: Callable[[], Policy]) -> None:
-        """Equal members with equal loads: no policy may starve one of them."""
-        policy = make()
-        loads = dict.fromkeys(range(1, 6), 0)
-        for member in loads:
-            policy.offer(member)
-        for number in range(1000):
-            member = pick(policy, number.to_bytes(4, "big"))
-            loads[member] += 1
-            policy.offer(member, loads[member])
-        assert min(loads.values()) > 100
+
+@pytest.mark.parametrize("make", FAIR.values(), ids=FAIR)
+def test_a_thousand_picks_leave_nobody_out(make: Callable[[], Policy]) -> None:
+    """Equal members with equal loads: no policy may starve one of them."""
+    policy = make()
+    loads = dict.fromkeys(range(1, 6), 0)
+    for member in loads:
+        policy.offer(member)
+    for number in range(1000):
+        member = pick(policy, number.to_bytes(4, "big"))
+        loads[member] += 1
+        policy.offer(member, loads[member])
+    assert min(loads.values()) > 100
 
 
 def test_the_kernels_policies_have_no_algorithm_here() -> None:

@@ -20,11 +20,29 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from balancer.core.policy.least_connections import LeastConnections
 from balancer.core.policy.round_robin import RoundRobin
+from balancer.core.policy.upstream import (
+    UPSTREAM_POLICIES,
+    KeySource,
+    PolicyChoice,
+    make_policy,
+    parse_policy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KERNEL_POLICIES", "POLICIES", "LeastConnections", "Policy", "RoundRobin"]
+__all__ = [
+    "KERNEL_POLICIES",
+    "POLICIES",
+    "UPSTREAM_POLICIES",
+    "KeySource",
+    "LeastConnections",
+    "Policy",
+    "PolicyChoice",
+    "RoundRobin",
+    "make_policy",
+    "parse_policy",
+]
 
 
 class Policy(Protocol):
@@ -38,10 +56,11 @@ class Policy(Protocol):
     uses_load: ClassVar[bool]
     uses_key: ClassVar[bool]
 
-    def offer(self, member: int, load: int = 0, weight: int = 1) -> None:
+    def offer(self, member: int, load: float = 0, weight: float = 1) -> None:
         """A member can take work, or its load or weight changed; new ones join at the tail.
 
-        ``load`` is what the member is doing now, in connections; ``weight`` is its share (≥ 1).
+        ``load`` is what the member is doing now, in connections or requests; ``weight`` is its
+        share: a whole number, or less than that while it starts slowly, but always above 0.
         """
 
     def withdraw(self, member: int) -> None:

@@ -41,7 +41,7 @@ class LeastConnections:
         self._turns = count()
         self._picked: _Entry
 
-    def offer(self, member: int, load: int = 0, weight: int = 1) -> None:
+    def offer(self, member: int, load: float = 0, weight: float = 1) -> None:
         cost = load / weight
         known = self._newest.get(member)
         if known is not None and known[0] == cost:

@@ -32,7 +32,7 @@ class RoundRobin:
     def __init__(self) -> None:
         self._free: OrderedDict[int, None] = OrderedDict()
 
-    def offer(self, member: int, load: int = 0, weight: int = 1) -> None:  # noqa: ARG002 (protocol)
+    def offer(self, member: int, load: float = 0, weight: float = 1) -> None:  # noqa: ARG002 (protocol)
         self._free[member] = None
 
     def withdraw(self, member: int) -> None:
