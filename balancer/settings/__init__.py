@@ -1,6 +1,7 @@
 """What a user can say: one table of settings, and how flags, environment and file fill it.
 
 units, binds, app, trust, cpus  the values
+upstream                        and what to stand in front of
 kinds                           one parser per type, shared by all sources
 table                           every setting, once: ``Settings``
 files, python                   what ``-c`` names: TOML or Python (source: what was found)
@@ -19,3 +20,6 @@ from balancer.settings.binds import parse_bind as parse_bind
 from balancer.settings.cpus import usable_cpus as usable_cpus
 from balancer.settings.table import Settings as Settings
 from balancer.settings.trust import TrustedPeers as TrustedPeers
+from balancer.settings.upstream import Upstream as Upstream
+from balancer.settings.upstream import check_upstreams as check_upstreams
+from balancer.settings.upstream import parse_upstream as parse_upstream

@@ -18,14 +18,15 @@ from balancer.settings.cpus import MAX_WORKERS, usable_cpus
 from balancer.settings.logformat import check_log_format
 from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
+from balancer.settings.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
     "APP", "BINDS", "FOLDER", "FOLDERS", "GROUP", "LOG_FILE", "LOG_FORMAT", "NAME", "PATH",
-    "PATTERNS", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "USER", "VARIABLES",
-    "WORKERS",
+    "PATTERNS", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "UPSTREAMS", "USER",
+    "VARIABLES", "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
@@ -47,6 +48,8 @@ class Kind:
         wants: What a TOML value of another type should have been.
         many: The value is a tuple of what ``parse`` returns; the flag may be repeated.
         commas: One text may hold several of them; in the environment it always may.
+        between: What is between several of them in the environment; None is white space, for those
+            that hold commas themselves.
     """
 
     metavar: str
@@ -56,6 +59,7 @@ class Kind:
     wants: str = "a string"
     many: bool = False
     commas: bool = False
+    between: str | None = ","
 
 
 def count(lowest: int = 0, highest: int = 2**31 - 1, *, off: bool = False) -> Kind:
@@ -228,6 +232,9 @@ PATTERNS = Kind("PATTERN", _pattern, wants="a string or a list of strings", many
 VARIABLES = Kind("NAME=VALUE", _variable, wants="a string or a list of strings", many=True)
 ROOT_PATH = Kind("PATH", _root_path)
 PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)
+UPSTREAMS = Kind(
+    "UPSTREAM", check_upstream, wants="a string or a list of strings", many=True, between=None
+)
 PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")
 LOG_FILE = Kind("FILE", _log_file, _show_log_file)
 LOG_FORMAT = Kind("FORMAT", check_log_format)

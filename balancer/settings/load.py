@@ -95,7 +95,8 @@ def _from_env(env: Mapping[str, str]) -> list[Given]:
     for setting in SETTINGS.values():
         for variable in setting.variables:
             if value := env.get(variable, ""):
-                texts = tuple(value.split(",")) if setting.kind.many else (value,)
+                kind = setting.kind
+                texts = tuple(value.split(kind.between)) if kind.many else (value,)
                 found.append(Given(setting.name, Origin(Rank.ENV, variable), value, texts))
                 break
     return found
