@@ -59,7 +59,7 @@ TURNS = 16
 class Connection(Reader):
     """One connection; ``run`` serves it to its end.  The transport's owner closes it."""
 
-    __slots__ = ("_accounted", "began", "handshake_took", "limit", "memo")
+    __slots__ = ("_accounted", "began", "handshake_took", "limit", "memo", "pipelines")
 
     def __init__(self, transport: Transport, shared: Shared) -> None:
         super().__init__(transport, shared)
@@ -71,6 +71,8 @@ class Connection(Reader):
         """When the head of the request in progress was complete, by ``perf_counter``."""
         self.handshake_took = 0.0
         """Seconds of a request that ended in a tunnel: its life says nothing of the server."""
+        self.pipelines = False
+        """The client has sent a request before it had the answer to another."""
         self._accounted = 0
 
     async def run(self) -> None:
@@ -154,6 +156,7 @@ class Connection(Reader):
                 await self._end(exchange, head)
                 return
             if self.buffer:
+                self.pipelines = True
                 turns += 1
                 if turns % TURNS == 0:
                     await trio.lowlevel.checkpoint()

@@ -212,6 +212,16 @@ class Exchange(Request):
         self.persist = False  # after ``respond`` too, nothing is read from it any more
         self._connection.abort()
 
+    @property
+    def client_transport(self) -> Transport:
+        """The client's connection, for who has to know whether it is still there."""
+        return self._connection.transport
+
+    def client_pipelines(self) -> bool:
+        """Whether it sends requests before it has the answers: its end is no abort then."""
+        connection = self._connection
+        return connection.pipelines or bool(connection.buffer) or connection.transport.has_bytes()
+
     # for the engine
 
     @property

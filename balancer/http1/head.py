@@ -60,6 +60,15 @@ class Head:
             self._headers = list(split(block))
         return self._headers
 
+    @property
+    def block(self) -> bytes | None:
+        """The lines of the fields as sent, where they were common enough to be taken as they are.
+
+        Two requests with the same block have the same ``headers``.
+        """
+        match = self._fields
+        return None if match is None else match.string[match.end(3) : match.end()]
+
     def pick(self, names: tuple[bytes, ...]) -> tuple[str, ...]:
         """The last value of each field, as latin-1, or a dash; names in lower case.
 

@@ -22,7 +22,7 @@ from balancer.http1.transport import SocketTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from balancer.http1.poller import Poller
 
@@ -45,6 +45,7 @@ class PolledTransport(SocketTransport):
         "_poller",
         "_reader",
         "_registered",
+        "_watcher",
     )
 
     is_park = True
@@ -60,6 +61,7 @@ class PolledTransport(SocketTransport):
         self._registered = False
         self._reader: trio.lowlevel.Task | None = None
         self._coroutine: Coroutine[Any, Any, None] | None = None
+        self._watcher: Callable[[], None] | None = None
 
     def wait_readable(self) -> Awaitable[None]:
         # No coroutine of our own around trio's: this is once per request.
@@ -107,7 +109,15 @@ class PolledTransport(SocketTransport):
         reader, self._reader = self._reader, None
         if reader is not None:
             trio.lowlevel.reschedule(reader)
+        elif self._watcher is not None:
+            self._watcher()
         return None
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Call somebody at every edge that nobody waits for; None: nobody any more."""
+        self._watcher = watcher
+        if watcher is not None:
+            self._register()
 
     # -- sending ------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ import trio
 from balancer.http1.errors import ClientGone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Address", "SocketTransport", "Transport", "receive", "send_all"]
 
@@ -93,6 +93,23 @@ class Transport(Protocol):
 
     def interrupt(self) -> None:
         """Wake whoever waits, with trio.ClosedResourceError; the transport remains usable."""
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Call somebody when something comes and nobody waits for it; None: nobody any more.
+
+        A transport that can't tell may ignore it.
+        """
+
+    @property
+    def stirred(self) -> bool:
+        """Bytes or the end have come since the last read, or may have; as far as is known."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing comes any more but what has come already; as far as is known."""
+
+    def has_bytes(self) -> bool:
+        """Whether bytes can be read now; they stay where they are."""
 
     def send_eof(self) -> None:
         """Half-close: we send nothing more.  Needed before ``close``, see there."""
@@ -204,6 +221,23 @@ class SocketTransport:
 
     async def wait_posted(self) -> None:
         """Nothing ever waits here."""
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Nobody tells us."""
+
+    @property
+    def stirred(self) -> bool:
+        return self._ready
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def has_bytes(self) -> bool:
+        try:
+            return bool(self._sock.recv(1, RECV_FLAGS | socket.MSG_PEEK))
+        except OSError:  # nothing yet, or gone
+            return False
 
     def interrupt(self) -> None:
         trio.lowlevel.notify_closing(self._fd)

@@ -12,7 +12,7 @@ import trio
 from balancer.http1 import ClientGone, Http1Config, Http1Server, NullStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from balancer.http1 import Handler, Stats
     from balancer.http1.transport import Address
@@ -107,6 +107,20 @@ class MemoryTransport:
     def interrupt(self) -> None:
         self._interrupted = bool(self._waits)
         self._wake()
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Nobody watches a test's client."""
+
+    @property
+    def stirred(self) -> bool:
+        return bool(self._inbox) or self._ended
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def has_bytes(self) -> bool:
+        return bool(self._inbox)
 
     def send_eof(self) -> None:
         self.half_closed = True
