@@ -1,0 +1,187 @@
+"""The request as the upstream gets it: its head rewritten.  Pure.
+
+What belongs to the client's connection stays behind (RFC 9110 7.6.1), framing is made anew
+(RFC 9112 6), and who the client is gets written down: X-Forwarded-For, -Proto, -Host and -Port,
+which everybody reads, and Forwarded (RFC 7239), which is the standard.  Copies of those that the
+client sent are its own invention, so they go, unless it is a proxy that we trust: then ours is
+appended to the lists, and its word on scheme, host and port stands.
+
+Names with an underscore or a dot are read as their relatives with a dash by everything that makes
+variables of them (CGI, WSGI): an ``X_Forwarded_For`` would undo all of this, so it is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from balancer.core.forwarded import Trusted
+    from balancer.http1.head import Head
+
+__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder"]
+
+VIA = b"1.1 balancer"
+"""What we add to Via (RFC 9110 7.6.3), and know ourselves by."""
+
+OWN = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
+    b"transfer-encoding", b"upgrade", b"content-length", b"expect", b"host",
+})  # fmt: skip
+"""What is said by each hop for itself, or written anew."""
+FOR, PROTO, HOST, PORT = (
+    b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
+)  # fmt: skip
+STANDARD = b"forwarded"
+REQUEST_ID = b"x-request-id"
+IDENTITY = frozenset({FOR, PROTO, HOST, PORT, STANDARD, REQUEST_ID})
+NOT_NOMINATED = IDENTITY | {
+    b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"via",
+}  # fmt: skip
+"""What a client's Connection can't take away: it would change who asks, or for what."""
+ALIASES = frozenset(name.replace(b"-", b"_") for name in IDENTITY | OWN if b"-" in name)
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ForwardConfig:
+    """What the settings say.
+
+    Attributes:
+        trusted: Who may say for whom it asks.
+        host: Replaces the client's Host.
+        fallback: The Host for a client of HTTP/1.0 that sends none.
+    """
+
+    trusted: Trusted
+    host: bytes | None = None
+    fallback: bytes = b""
+
+
+class Client(NamedTuple):
+    """The other end of a client's connection: None is a UNIX socket."""
+
+    host: str | None
+    scheme: str
+    port: int
+    """The port it came to; 0: none."""
+
+
+@final
+class Forwarder:
+    """Writes the heads of one client's requests; remembers the last: the next is often equal."""
+
+    __slots__ = ("_block", "_client", "_config", "_fields", "_loops")
+
+    def __init__(self, client: Client, config: ForwardConfig) -> None:
+        self._client = client
+        self._config = config
+        self._block: bytes | None = None
+        self._fields = b""
+        self._loops = False
+
+    def fields(self, head: Head) -> bytes:
+        """The lines of a request's fields, but for framing, Upgrade and X-Request-ID.
+
+        ``looped`` tells afterwards whether the request has been here before.
+        """
+        block = head.block
+        if block is None or block != self._block:
+            self._fields, self._loops = _rewrite(head.headers, self._client, self._config)
+            self._block = block
+        return self._fields
+
+    @property
+    def looped(self) -> bool:
+        """Whether the last request's Via names us: it goes round in a circle."""
+        return self._loops
+
+
+def _rewrite(
+    headers: Iterable[tuple[bytes, bytes]], client: Client, config: ForwardConfig
+) -> tuple[bytes, bool]:
+    headers = list(headers)
+    said = dict(headers)  # the last of equals; the lists are joined below
+    nominated = {
+        option.strip(b" \t").lower()
+        for name, value in headers
+        if name == b"connection"
+        for option in value.split(b",")
+    } - NOT_NOMINATED
+    host = config.host if config.host is not None else said.get(b"host", config.fallback)
+    dropped = OWN | IDENTITY | nominated
+    lines = [b"host: %b\r\n" % host]
+    via: list[bytes] = []
+    for name, value in headers:
+        if name == b"via":
+            via.append(value)
+        elif name not in dropped and not _is_alias(name):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    if _accepts_trailers(headers):
+        lines.append(b"te: trailers\r\nconnection: te\r\n")
+    lines += _identity(headers, said, client, client.host in config.trusted)
+    lines.append(b"via: %b\r\n" % b", ".join([*via, VIA]))
+    loops = any(VIA in [each.strip(b" \t") for each in value.split(b",")] for value in via)
+    return b"".join(lines), loops
+
+
+def _is_alias(name: bytes) -> bool:
+    """Whether a name is another spelling of one that matters."""
+    return (b"_" in name or b"." in name) and name.replace(b".", b"_").replace(
+        b"-", b"_"
+    ) in ALIASES
+
+
+def _accepts_trailers(headers: list[tuple[bytes, bytes]]) -> bool:
+    """RFC 9110 10.1.4: the only member of TE that is for those behind us."""
+    return any(
+        member.strip(b" \t").lower() == b"trailers"
+        for name, value in headers
+        if name == b"te"
+        for member in value.split(b",")
+    )
+
+
+def _identity(
+    headers: list[tuple[bytes, bytes]], said: dict[bytes, bytes], client: Client, trusted: bool
+) -> list[bytes]:
+    """Who asks, by what scheme and for which host: our word, behind a trusted proxy's."""
+    peer = b"unix:" if client.host is None else client.host.encode("ascii", "replace")
+    scheme = client.scheme.encode()
+    host = said.get(b"host", b"")
+    port = b"%d" % client.port
+    hop = b"for=%b;host=%b;proto=%b" % (_node(client.host), _quoted(host), scheme)
+    if not trusted:
+        before, standard = [], []
+    else:
+        before = [value for name, value in headers if name == FOR]
+        standard = [value for name, value in headers if name == STANDARD]
+        scheme, port = said.get(PROTO, scheme), said.get(PORT, port)
+        host = said.get(HOST, host)
+    lines = [
+        b"x-forwarded-for: %b\r\n" % b", ".join([*before, peer]),
+        b"x-forwarded-proto: %b\r\n" % scheme,
+        b"x-forwarded-host: %b\r\n" % host,
+    ]
+    if port != b"0":
+        lines.append(b"x-forwarded-port: %b\r\n" % port)
+    lines.append(b"forwarded: %b\r\n" % b", ".join([*standard, hop]))
+    return lines
+
+
+def _node(host: str | None) -> bytes:
+    """A node of RFC 7239 section 6."""
+    if host is None:
+        return b"unknown"
+    return b'"[%b]"' % host.encode("ascii", "replace") if ":" in host else host.encode()
+
+
+def _quoted(value: bytes) -> bytes:
+    """A token as it is, anything else (a host with a port) as a quoted string."""
+    if TOKEN(value):
+        return value
+    return b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')

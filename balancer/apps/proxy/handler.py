@@ -1,0 +1,234 @@
+"""One request through the proxy: attempts until one is answered, then the answer is relayed.
+
+Most requests take the short way: the body has come with the head (or there is none), an idle
+connection is there, and the answer fits into one read.  Then everything happens in the leader's
+task, which parks while the upstream works: two sends and two receives per request, and no task.
+
+What takes longer is the same code with more waits.  Only two things need tasks of their own: a body
+that is still coming, because its answer may come first (RFC 9112 9.5), and a tunnel.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from balancer.apps.proxy.forward import Client, Forwarder
+from balancer.apps.proxy.relay import relay
+from balancer.apps.proxy.tunnel import join
+from balancer.apps.proxy.upload import Upload
+from balancer.core.retry import IDEMPOTENT, Failure, may_retry, status_of
+from balancer.http1.errors import ClientGone, RequestError
+from balancer.upstream.directory import NoEndpoint
+from balancer.upstream.errors import ClientLeft, UpstreamError
+
+if TYPE_CHECKING:
+    from balancer.apps.proxy.config import ProxyConfig
+    from balancer.http1.exchange import Exchange
+    from balancer.http1.replies import Reply
+    from balancer.upstream.connection import UpstreamConnection
+    from balancer.upstream.directory import Directory, Lease
+
+__all__ = ["ProxyHandler"]
+
+logger = logging.getLogger("balancer")
+
+LOOP = RequestError(508, "this request has passed here before: the proxies form a circle")
+NO_TRACE = RequestError(405, "TRACE is not passed on")
+UNASKED = Failure.MALFORMED
+CONTENT_TYPE = (b"content-type", b"text/plain")
+
+
+@final
+class ProxyHandler:
+    """Answers requests with what upstreams say; one for all connections of a worker."""
+
+    def __init__(self, config: ProxyConfig, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Pass one request on, and the answer back.
+
+        Raises:
+            RequestError: what the client gets instead (405, 502, 504, 508).
+            ClientGone: it has left.
+        """
+        head = exchange.head
+        forwarder = exchange.memo
+        if type(forwarder) is not Forwarder:
+            forwarder = exchange.memo = self._introduce(exchange)
+        fields = forwarder.fields(head)
+        if forwarder.looped:
+            raise LOOP
+        if head.method == "TRACE":
+            raise NO_TRACE
+        upload = Upload(exchange)
+        request = b"%b %b HTTP/1.1\r\n%b%b%bx-request-id: %b\r\n\r\n" % (
+            head.method.encode(),
+            head.origin,
+            fields,
+            _upgrade(exchange),
+            upload.framing,
+            exchange.request_id.encode(),
+        )
+        try:
+            await self._attempts(exchange, request, upload)
+        except NoEndpoint as nobody:
+            await _unavailable(exchange, nobody)
+        except ClientLeft:
+            raise ClientGone("the client has gone") from None
+
+    def _introduce(self, exchange: Exchange) -> Forwarder:
+        client, server = exchange.client, exchange.server
+        host = client[0] if isinstance(client, tuple) else None
+        port = server[1] if isinstance(server, tuple) else 0
+        return Forwarder(Client(host, exchange.scheme, port), self._config.forward)
+
+    async def _attempts(self, exchange: Exchange, request: bytes, upload: Upload) -> None:
+        tried: list[int] = []
+        left = self._config.retries
+        while True:
+            lease = await self._directory.lease(b"", tried)
+            keep: UpstreamConnection | None = None
+            try:
+                keep = await _Attempt(self._config, exchange, lease).run(request, upload)
+            except UpstreamError as error:
+                lease.failed(error.failure)
+                left = self._spend(exchange, upload, error, left)
+                tried.append(lease.endpoint)
+                logger.info("%s: %s; trying again", lease.name, error.reason)
+            else:
+                return
+            finally:
+                lease.end(keep)
+
+    def _spend(self, exchange: Exchange, upload: Upload, error: UpstreamError, left: int) -> int:
+        """How many retries are left after this one; RequestError: there is none."""
+        if exchange.begun:  # relay has cut it
+            raise ClientGone("the answer broke off") from error
+        safe = may_retry(
+            error.failure,
+            idempotent=exchange.method in IDEMPOTENT,
+            replayable=upload.replayable,
+        )
+        if not safe or not left or not self._directory.may_retry():
+            status = status_of(error.failure)
+            raise RequestError(status, f"the upstream failed: {error.failure.value}") from None
+        return left - 1
+
+
+@final
+class _Attempt:
+    """One try to get an answer from one endpoint."""
+
+    def __init__(self, config: ProxyConfig, exchange: Exchange, lease: Lease) -> None:
+        self._config = config
+        self._exchange = exchange
+        self._lease = lease
+
+    async def run(self, request: bytes, upload: Upload) -> UpstreamConnection | None:
+        """Ask, and relay the answer; the connection, if it may be used again.
+
+        Raises:
+            UpstreamError: there was none; nothing has been sent to the client, unless
+                ``exchange.begun``.
+        """
+        connection = await self._lease.connect()
+        transport = self._exchange.client_transport
+        kept = False
+        transport.watch(lambda: self._client_stirs(connection))
+        try:
+            kept = await self._converse(connection, request, upload)
+        finally:
+            transport.watch(None)
+            if not kept:
+                connection.close()
+        return connection if kept else None
+
+    def _client_stirs(self, connection: UpstreamConnection) -> None:
+        """Bytes or an end came from the client while nobody waits for them.
+
+        An end behind other requests is no abort: it may be waiting for all of the answers.
+        """
+        exchange = self._exchange
+        if exchange.client_transport.ended and not exchange.client_pipelines():
+            connection.abandon()
+
+    async def _converse(
+        self, connection: UpstreamConnection, request: bytes, upload: Upload
+    ) -> bool:
+        began = perf_counter()
+        connection.expect(self._config.response_timeout)
+        rest = connection.post_nowait(request + upload.begin())
+        if rest:
+            await connection.send(rest)
+        if upload.complete:
+            reply = await self._final(connection, parks=True)
+        else:
+            reply = await self._beside(connection, upload)
+        self._lease.answered(reply.status, perf_counter() - began)
+        if reply.status == 101:
+            await self._switch(connection, reply)
+            return False
+        kept = await relay(self._exchange, reply, connection, reply.head)
+        return kept and upload.complete and connection.usable
+
+    async def _final(self, connection: UpstreamConnection, *, parks: bool) -> Reply:
+        """The final response's head; interim ones are passed on (RFC 9110 15.2)."""
+        while True:
+            reply = await connection.reply(parks=parks)
+            if not reply.interim:
+                return reply
+            if reply.status != 100:  # ours was sent when the body was first read
+                await self._exchange.inform(reply.status, reply.fields)
+
+    async def _beside(self, connection: UpstreamConnection, upload: Upload) -> Reply:
+        """The body goes on its way while its answer may come."""
+        failure: list[UpstreamError] = []
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _() -> None:
+                connection.expect(None)  # its time begins when it has heard all of it
+                try:
+                    await upload.rest(connection)
+                except UpstreamError as error:
+                    failure.append(error)  # it may have said why (RFC 9112 9.5)
+                connection.expect(self._config.response_timeout)
+
+            reply = await self._final(connection, parks=False)
+            nursery.cancel_scope.cancel()
+        return reply
+
+    async def _switch(self, connection: UpstreamConnection, reply: Reply) -> None:
+        exchange = self._exchange
+        if not exchange.upgrade_requested:
+            raise UpstreamError(UNASKED, "it switched protocols and nobody had asked for it")
+        connection.expect(None)
+        tunnel = await exchange.upgrade(reply.fields)
+        exchange.client_transport.watch(None)
+        early, connection.buffer = connection.buffer, b""
+        await join(exchange, tunnel, connection.transport, early, self._config.tunnel_timeout)
+
+
+def _upgrade(exchange: Exchange) -> bytes:
+    """The offer to leave HTTP, made anew (RFC 9110 7.8)."""
+    if not exchange.upgrade_requested:
+        return b""
+    wanted = b", ".join([value for name, value in exchange.headers if name == b"upgrade"])
+    return b"connection: upgrade\r\nupgrade: %b\r\n" % wanted
+
+
+async def _unavailable(exchange: Exchange, nobody: NoEndpoint) -> None:
+    """503, and when to come again."""
+    text = f"503 Service Unavailable: {nobody.reason} (request {exchange.request_id})\n"
+    fields = (
+        CONTENT_TYPE,
+        (b"retry-after", b"%d" % nobody.retry_after),
+        (b"X-Request-ID", exchange.request_id.encode()),
+    )
+    await exchange.respond(503, fields, text.encode())

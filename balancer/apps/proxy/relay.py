@@ -1,0 +1,60 @@
+"""An upstream's answer on its way to the client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from balancer.apps.proxy.forward import VIA
+from balancer.http1.exchange import ONE_SEND
+from balancer.http1.responses import NOT_IN_TRAILERS, ResponseHead
+from balancer.upstream.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from balancer.http1.exchange import Exchange
+    from balancer.http1.replies import Reply
+    from balancer.upstream.connection import UpstreamConnection
+
+__all__ = ["relay"]
+
+VIA_LINE = b"Via: %b\r\n" % VIA
+
+
+async def relay(
+    exchange: Exchange, reply: Reply, connection: UpstreamConnection, head: ResponseHead
+) -> bool:
+    """Send an answer on, in the client's framing; whether its connection may be used again.
+
+    An answer that breaks off breaks off for the client, too: its connection is reset, so that it
+    can't be taken for complete.
+
+    Raises:
+        ClientGone: it left, or reads too slowly.
+    """
+    head = head._replace(lines=head.lines + VIA_LINE)
+    body = connection.body(reply, exchange.method)
+    if body is None:
+        await exchange.respond(reply.status, head, b"")
+        return reply.persist
+    length = head.length
+    if length is not None and length <= ONE_SEND and len(connection.buffer) >= length:
+        # what most are: it came in one piece
+        whole, connection.buffer = connection.buffer[:length], connection.buffer[length:]
+        rest = exchange.respond_nowait(reply.status, head, whole)
+        if rest is not None:
+            await exchange.send_rest(rest)
+        return reply.persist
+    await exchange.start(reply.status, head)
+    try:
+        while not body.done:
+            if connection.buffer and (piece := connection.pull_nowait(body)):
+                await exchange.write(piece)
+                continue
+            await exchange.write(b"")  # the head must not wait for the body
+            if piece := await connection.pull(body):
+                await exchange.write(piece)
+    except UpstreamError:
+        exchange.abort()
+        return False
+    trailers = [field for field in body.trailers if field[0] not in NOT_IN_TRAILERS]
+    await exchange.finish(trailers)
+    return reply.persist and body.remaining() == 0

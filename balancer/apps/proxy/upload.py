@@ -1,0 +1,85 @@
+"""A request's body on its way to the upstream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from balancer.http1.exchange import Exchange
+    from balancer.upstream.connection import UpstreamConnection
+
+__all__ = ["Upload"]
+
+REPLAYABLE = 65536
+"""Bytes of a body that are kept for another attempt."""
+
+
+@final
+class Upload:
+    """The body of one request: what has come with the head, and the rest as it comes.
+
+    Framing is made anew (RFC 9112 6): a length that the client announced, or chunks.
+    """
+
+    __slots__ = ("_chunked", "_exchange", "_kept", "_lost", "framing")
+
+    def __init__(self, exchange: Exchange) -> None:
+        head = exchange.head
+        self._exchange = exchange
+        self._chunked = head.chunked
+        self._kept = b""
+        self._lost = False
+        if head.chunked:
+            self.framing = b"transfer-encoding: chunked\r\n"
+        elif head.content_length or head.method in {"POST", "PUT", "PATCH"}:
+            self.framing = b"content-length: %d\r\n" % head.content_length
+        else:
+            self.framing = b""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more comes from the client."""
+        return self._exchange.body_read
+
+    @property
+    def replayable(self) -> bool:
+        """Whether what was read can be sent again."""
+        return not self._lost
+
+    def begin(self) -> bytes:
+        """What is there of the body, framed, for the first send of an attempt.
+
+        Raises:
+            RequestError: the body is malformed or too large.
+        """
+        if not self._exchange.body_read:
+            self._keep(self._frame(self._exchange.read_nowait()))
+        return self._kept
+
+    async def rest(self, connection: UpstreamConnection) -> None:
+        """Send the rest as it comes; the upstream's pace is the client's.
+
+        Raises:
+            RequestError, ClientGone: as ``Exchange.read``.
+            UpstreamError: as ``UpstreamConnection.send``.
+        """
+        exchange = self._exchange
+        while not exchange.body_read:
+            piece = self._frame(await exchange.read())
+            self._keep(piece)
+            await connection.send(piece)
+
+    def _frame(self, piece: bytes) -> bytes:
+        if not self._chunked:
+            return piece
+        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+        if self._exchange.body_read:
+            lines = b"".join([b"%b: %b\r\n" % field for field in self._exchange.trailers])
+            framed += b"0\r\n%b\r\n" % lines
+        return framed
+
+    def _keep(self, piece: bytes) -> None:
+        if self._lost or len(self._kept) + len(piece) > REPLAYABLE:
+            self._lost = True
+        else:
+            self._kept += piece

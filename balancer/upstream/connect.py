@@ -1,0 +1,59 @@
+"""A new connection to an endpoint, in bounded time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import trio
+
+from balancer.core.retry import Failure
+from balancer.upstream.errors import UpstreamError
+
+__all__ = ["Address", "connect"]
+
+Address = tuple[socket.AddressFamily, tuple[str, int] | str]
+"""The family, and what ``socket.connect`` takes."""
+
+# EAGAIN is a UNIX listener's full backlog, which no writability ever announces (unix(7)).
+UNDER_WAY = {errno.EINPROGRESS, errno.EINTR}
+
+
+async def connect(address: Address, timeout: float) -> socket.socket:
+    """A connected socket with TCP_NODELAY; the caller owns it.
+
+    Args:
+        address: the family and what ``socket.connect`` takes.
+        timeout: seconds.
+
+    Raises:
+        UpstreamError: refused, unreachable, or not within the time.
+    """
+    family, target = address
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:  # EMFILE
+        raise _failed(error.errno or 0) from None
+    try:
+        code = sock.connect_ex(target)
+        if code in UNDER_WAY:
+            with trio.move_on_after(timeout) as limit:
+                await trio.lowlevel.wait_writable(sock)
+            code = errno.ETIMEDOUT if limit.cancelled_caught else _outcome(sock)
+        if code:
+            raise _failed(code)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _outcome(sock: socket.socket) -> int:
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _failed(code: int) -> UpstreamError:
+    return UpstreamError(Failure.CONNECT, f"can't connect: {os.strerror(code)}")

@@ -1,0 +1,396 @@
+"""Requests through the proxy: what each side sees when the other does this or that."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from balancer.core.retry import Failure
+from tests.apps.proxy.lab import lab
+
+GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nDate: now\r\n"
+SHORT = OK + b"Content-Length: 5\r\n\r\nhello"
+VIA = b"Via: 1.1 balancer\r\n"
+
+
+async def test_a_request_and_its_answer() -> None:
+    async with lab() as here:
+        client, upstream, head = await here.ask(GET)
+        assert head.startswith(b"GET /a?b HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 127.0.0.1\r\n")
+        assert b"\r\nx-request-id: " in head
+        await upstream.say(SHORT)
+        answer = await client.hear(b"hello")
+        assert answer == OK + VIA + b"Content-Length: 5\r\n\r\nhello"
+        assert here.statuses == [200]
+
+
+async def test_the_connection_is_used_again() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        for _ in range(3):
+            await upstream.say(SHORT)
+            await client.hear(b"hello")
+            await client.say(GET)
+            await upstream.hear()
+        assert here.leases == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        OK + b"Connection: close\r\nContent-Length: 5\r\n\r\nhello",
+        SHORT + b"and more",
+    ],
+)
+async def test_or_is_not(answer: bytes) -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(answer)
+        await client.hear(b"hello")
+        await upstream.hear_all()
+        assert not len(here.pool)
+
+
+# requests with a body
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_body_with_a_length(together: bool) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    async with lab() as here:
+        client, upstream, seen = await here.ask(head + (b"hello" if together else b"he"))
+        if not together:
+            await client.say(b"l", b"lo")
+        assert b"\r\ncontent-length: 5\r\n" in seen
+        assert await upstream.hear_size(5) == b"hello"
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+
+
+async def test_chunks_are_made_anew() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with lab() as here:
+        client, upstream, seen = await here.ask(head + b"005;ext=1\r\nhello\r\n")
+        assert b"\r\ntransfer-encoding: chunked\r\n" in seen
+        assert await upstream.hear(b"hello\r\n") == b"5\r\nhello\r\n"
+        await client.say(b"1\r\n!\r\n0\r\nX: y\r\n\r\n")
+        assert await upstream.hear() == b"1\r\n!\r\n0\r\nx: y\r\n\r\n"
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+
+
+async def test_an_answer_before_the_end_of_the_body() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    async with lab() as here:
+        client, upstream, _ = await here.ask(head + b"x")
+        await upstream.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        answer = await client.hear()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close\r\n" in answer
+        assert not len(here.pool)
+
+
+async def test_an_answer_of_one_that_dies_over_the_body() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n"
+    async with lab() as here:
+        client, upstream, _ = await here.ask(head)
+        await upstream.say(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+        await upstream.stream.aclose()
+        await client.say(bytes(10_000))
+        assert (await client.hear(b"\r\n\r\nno")).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_expect_is_answered_when_the_body_is_wanted() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    async with lab() as here:
+        client, upstream, seen = await here.ask(head)
+        assert b"expect" not in seen
+        assert await client.hear() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.say(b"hello")
+        assert await upstream.hear_size(5) == b"hello"
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+
+
+# answers
+
+
+async def test_chunks_of_an_answer() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"3;a=b\r\nhel\r\n")
+        head = await client.hear()
+        assert b"Transfer-Encoding: chunked\r\n" in head
+        assert await client.hear(b"hel\r\n") == b"3\r\nhel\r\n"
+        await upstream.say(b"2\r\nlo\r\n0\r\nX: y\r\nContent-Length: 9\r\n\r\n")
+        assert await client.hear(b"\r\n\r\n") == b"2\r\nlo\r\n0\r\nx: y\r\n\r\n"
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.pool) == 1
+
+
+async def test_chunks_for_a_client_of_http_1_0() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(b"GET / HTTP/1.0\r\n\r\n")
+        await upstream.say(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        head, _, body = (await client.hear_all()).partition(b"\r\n\r\n")
+        assert b"chunked" not in head
+        assert body == b"hello"
+
+
+async def test_an_answer_that_ends_with_its_connection() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(b"HTTP/1.0 200 OK\r\n\r\nhello")
+        await upstream.stream.aclose()
+        assert (await client.hear(b"0\r\n\r\n")).endswith(b"5\r\nhello\r\n0\r\n\r\n")
+        assert not len(here.pool)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        (b"HEAD", OK + b"Content-Length: 5\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nDate: now\r\nContent-Length: 5\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 204 No Content\r\nDate: now\r\n\r\n"),
+    ],
+)
+async def test_an_answer_without_a_body(method: bytes, answer: bytes) -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET.replace(b"GET", method))
+        await upstream.say(answer)
+        head = await client.hear()
+        assert (b"Content-Length: 5\r\n" in head) == (b"Content-Length: 5\r\n" in answer)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.pool) == 1
+
+
+async def test_a_large_answer() -> None:
+    size = 5_000_000
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+
+        @here.nursery.start_soon
+        async def _() -> None:
+            await upstream.say(OK + b"Content-Length: %d\r\n\r\n" % size, bytes(size))
+
+        await client.hear()
+        assert len(await client.hear_size(size)) == size
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.pool) == 1
+
+
+async def test_interim_answers() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await upstream.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        assert await client.hear() == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Length: 10\r\n\r\nhello",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ],
+)
+async def test_an_answer_that_breaks_off_is_seen_to(answer: bytes) -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(answer)
+        await client.hear(b"hello")
+        await upstream.stream.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await client.hear_all()
+
+
+async def test_so_is_one_with_a_malformed_chunk() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await client.hear(b"hello")
+        await upstream.say(b"nonsense\r\n")
+        with pytest.raises(trio.BrokenResourceError):
+            await client.hear_all()
+
+
+# failures
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (b"SSH-2.0\r\n\r\n", Failure.MALFORMED),
+        (OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Failure.MALFORMED),
+        (b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Failure.MALFORMED),
+    ],
+)
+async def test_what_is_no_answer_is_a_502(answer: bytes, failure: Failure) -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(answer)
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        await upstream.hear_all()
+        assert here.failures == [failure]
+
+
+async def test_an_idle_connection_that_has_closed_is_not_taken() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        await upstream.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not len(here.pool)
+        await client.say(GET)
+        again = await here.upstream()
+        await again.say(SHORT)
+        await client.hear(b"hello")
+        assert not here.failures
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_one_that_closes_when_asked_again(method: bytes) -> None:
+    """The race with an idle close: repeated where that is safe (RFC 9112 9.3.1)."""
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        await client.say(GET.replace(b"GET", method))
+        await upstream.hear()
+        await upstream.stream.aclose()
+        if method == b"GET":
+            again = await here.upstream()
+            await again.say(SHORT)
+            await client.hear(b"hello")
+        else:
+            assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.STALE]
+
+
+async def test_one_that_dies_before_it_answers() -> None:
+    async with lab(upstreams=2) as here:
+        client, upstream, _ = await here.ask(GET)
+        upstream.reset()
+        another = await here.upstream(1)
+        await another.say(SHORT)
+        await client.hear(b"hello")
+        assert here.failures == [Failure.BROKEN]
+
+
+async def test_nobody_listens() -> None:
+    async with lab(upstreams=2) as here:
+        here.listeners[0].close()
+        client = here.client()
+        await client.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+        upstream = await here.upstream(1)
+        await upstream.hear()
+        assert await upstream.hear_size(5) == b"hello"
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        assert here.failures == [Failure.CONNECT]
+
+
+@pytest.mark.parametrize("budget", [True, False])
+async def test_retries_come_to_an_end(budget: bool) -> None:
+    async with lab() as here:
+        here.budget = budget
+        here.listeners[0].close()
+        client = here.client()
+        await client.say(GET)
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.CONNECT] * (3 if budget else 1)
+
+
+async def test_no_endpoint_is_a_503() -> None:
+    async with lab(upstreams=0) as here:
+        client = here.client()
+        await client.say(GET)
+        answer = await client.hear(b")\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 3\r\n" in answer
+        assert b"no upstream is available (request " in answer
+
+
+async def test_one_that_never_answers_is_a_504() -> None:
+    async with lab(response_timeout=5) as here:
+        here.server.tick(0.0)
+        client, upstream, _ = await here.ask(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        for second in range(1, 7):
+            here.server.tick(float(second))
+            here.expire()
+        assert (await client.hear()).startswith(b"HTTP/1.1 504 ")
+        await upstream.hear_all()
+        assert here.failures == [Failure.TIMEOUT]
+
+
+async def test_a_circle_is_broken() -> None:
+    async with lab() as here:
+        client = here.client()
+        await client.say(b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 balancer\r\n\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 508 ")
+        await client.say(b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+# the client
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_a_client_that_leaves_takes_its_request_along(how: str) -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        if how == "reset":
+            client.reset()
+        else:
+            await client.stream.aclose()
+        assert await upstream.hear_all() == b""
+        assert not here.failures
+
+
+async def test_a_client_that_has_pipelined_and_closed_its_side_gets_its_answers() -> None:
+    async with lab() as here:
+        client = here.client()
+        await client.say(GET + GET)
+        await client.stream.send_eof()
+        upstream = await here.upstream()
+        for _ in range(2):
+            await upstream.hear()
+            await upstream.say(SHORT)
+        assert (await client.hear_all()).count(b"hello") == 2
+
+
+# tunnels
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
+
+
+async def test_a_tunnel() -> None:
+    async with lab() as here:
+        client, upstream, head = await here.ask(UPGRADE + b"early")
+        assert b"connection: upgrade\r\nupgrade: chat\r\n" in head
+        await upstream.say(SWITCH + b"late")
+        assert await client.hear() == SWITCH
+        assert await client.hear(b"late") == b"late"
+        assert await upstream.hear(b"early") == b"early"
+        await client.say(b"ping")
+        assert await upstream.hear(b"ping") == b"ping"
+        await client.stream.send_eof()
+        assert await upstream.hear_all() == b""
+        await upstream.say(b"last words")
+        await upstream.stream.aclose()
+        assert await client.hear_all() == b"last words"
+
+
+async def test_an_upgrade_that_is_refused() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(UPGRADE)
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        assert here.statuses == [200]
