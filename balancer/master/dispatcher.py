@@ -29,7 +29,7 @@ from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
 from balancer.master.overdue import Overdue
 from balancer.net.handoff import AnswerKind, WindowFullError
-from balancer.net.listener import accept_batch
+from balancer.net.listener import accept_batch, deafen
 from balancer.net.slots import Word
 
 if TYPE_CHECKING:
@@ -138,11 +138,12 @@ class Dispatcher:
     def finish(self, listener: Listener) -> None:
         """Accept everything that waits on a listener, whatever the queue's bound, and close it."""
         self.unwatch(listener)
+        deafen(listener.sock)
         found: list[int] = []
         while True:
             fds, exhausted = accept_batch(listener.sock, BATCH)
             if not fds or exhausted is not None:
-                # Nothing comes between the last look and this: the close resets who waits then.
+                # Nobody comes between the last look and this: the close resets who waits then.
                 listener.close()
                 break
             found += fds

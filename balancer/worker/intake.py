@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 from balancer.core.books import Refusal
 from balancer.net.handoff import AnswerKind
-from balancer.net.listener import accept_batch
+from balancer.net.listener import accept_batch, deafen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,11 +139,12 @@ class Listening(Generic[_S]):
     def take_last(self) -> list[_S]:
         """Accept who waits and close the listener: the server stops.
 
-        The last process to close a listener cuts who waits on it, so nothing comes between the last
+        The last process to close a listener cuts who waits on it, so nobody comes between the last
         look and the close.
         """
         if self.closed:
             return []
+        deafen(self._sock)
         fds, _ = self._look(self._admission.limit)
         family = self._sock.family
         self._sock.close()

@@ -17,7 +17,7 @@ import pytest
 
 from balancer.errors import RunError
 from balancer.net import listener, unix
-from balancer.net.listener import Listener, accept_batch, add_shard, open_listeners
+from balancer.net.listener import Listener, accept_batch, add_shard, deafen, open_listeners
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 from tests.net.children import count_fds, exit_code, no_descriptors_left, run_child
 
@@ -521,3 +521,27 @@ class Scripted(socket.socket):
         if number > 10:
             raise OSError(number, os.strerror(number))
         return number, None
+
+
+def test_who_waits_is_accepted_and_nobody_else_comes() -> None:
+    with listening(LOCAL) as (lane,), socket.socket() as late:
+        address = lane.sock.getsockname()
+        with socket.create_connection(address) as early:
+            deafen(lane.sock)
+            late.setblocking(False)
+            assert late.connect_ex(address) == errno.EINPROGRESS
+            (fd,) = accept_batch(lane.sock, 16).fds
+            assert not accept_batch(lane.sock, 16).fds
+            with socket.socket(fileno=fd) as accepted:  # whose packets pass
+                early.sendall(b"hello")
+                assert accepted.recv(5) == b"hello"
+
+
+def test_a_listener_that_was_given_to_us_goes_on_hearing() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as given,
+        listening(FdBind(given.fileno())) as lanes,
+    ):
+        deafen(lanes[0].sock)
+        with socket.create_connection(given.getsockname(), timeout=1):
+            take(lanes[0]).close()

@@ -205,6 +205,8 @@ async def test_receive_beside_send_ends_with_the_response() -> None:
         for _ in range(2):  # and the connection goes on
             talk.say(GET)
             await hear(talk, b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+            # The last bytes of an answer come before those who listen beside it have heard.
+            await trio.testing.wait_all_tasks_blocked()
     assert seen == [{"type": "http.disconnect"}] * 4
 
 
