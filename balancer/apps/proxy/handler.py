@@ -38,7 +38,6 @@ logger = logging.getLogger("balancer")
 
 LOOP = RequestError(508, "this request has passed here before: the proxies form a circle")
 NO_TRACE = RequestError(405, "TRACE is not passed on")
-UNASKED = Failure.MALFORMED
 CONTENT_TYPE = (b"content-type", b"text/plain")
 
 
@@ -90,35 +89,40 @@ class ProxyHandler:
 
     async def _attempts(self, exchange: Exchange, request: bytes, upload: Upload) -> None:
         tried: list[int] = []
-        left = self._config.retries
+        fresh = False
         while True:
             lease = await self._directory.lease(b"", tried)
             keep: UpstreamConnection | None = None
             try:
-                keep = await _Attempt(self._config, exchange, lease).run(request, upload)
+                attempt = _Attempt(self._config, exchange, lease)
+                keep = await attempt.run(request, upload, fresh=fresh)
             except UpstreamError as error:
                 lease.failed(error.failure)
-                left = self._spend(exchange, upload, error, left)
+                again = self._may_retry(exchange, upload, error, len(tried))
+                _log(exchange, lease, error, again=again)
+                if not again:
+                    raise _verdict(exchange, error) from None
                 tried.append(lease.endpoint)
-                logger.info("%s: %s; trying again", lease.name, error.reason)
+                # others of the pool may be as old (RFC 9112 9.3.1)
+                fresh = error.failure is Failure.STALE
             else:
                 return
             finally:
                 lease.end(keep)
 
-    def _spend(self, exchange: Exchange, upload: Upload, error: UpstreamError, left: int) -> int:
-        """How many retries are left after this one; RequestError: there is none."""
-        if exchange.begun:  # relay has cut it
-            raise ClientGone("the answer broke off") from error
-        safe = may_retry(
-            error.failure,
-            idempotent=exchange.method in IDEMPOTENT,
-            replayable=upload.replayable,
+    def _may_retry(
+        self, exchange: Exchange, upload: Upload, error: UpstreamError, retries: int
+    ) -> bool:
+        return (
+            retries < self._config.retries
+            and not exchange.begun
+            and may_retry(
+                error.failure,
+                idempotent=exchange.method in IDEMPOTENT,
+                replayable=upload.replayable,
+            )
+            and self._directory.may_retry()
         )
-        if not safe or not left or not self._directory.may_retry():
-            status = status_of(error.failure)
-            raise RequestError(status, f"the upstream failed: {error.failure.value}") from None
-        return left - 1
 
 
 @final
@@ -130,14 +134,18 @@ class _Attempt:
         self._exchange = exchange
         self._lease = lease
 
-    async def run(self, request: bytes, upload: Upload) -> UpstreamConnection | None:
+    async def run(
+        self, request: bytes, upload: Upload, *, fresh: bool
+    ) -> UpstreamConnection | None:
         """Ask, and relay the answer; the connection, if it may be used again.
+
+        ``fresh``: not by a connection that has been idle.
 
         Raises:
             UpstreamError: there was none; nothing has been sent to the client, unless
                 ``exchange.begun``.
         """
-        connection = await self._lease.connect()
+        connection = await self._lease.connect(fresh=fresh)
         transport = self._exchange.client_transport
         kept = False
         transport.watch(lambda: self._client_stirs(connection))
@@ -174,7 +182,7 @@ class _Attempt:
         if reply.status == 101:
             await self._switch(connection, reply)
             return False
-        kept = await relay(self._exchange, reply, connection, reply.head)
+        kept = await relay(self._exchange, reply, connection, self._config.response_timeout)
         return kept and upload.complete and connection.usable
 
     async def _final(self, connection: UpstreamConnection, *, parks: bool) -> Reply:
@@ -187,32 +195,60 @@ class _Attempt:
                 await self._exchange.inform(reply.status, reply.fields)
 
     async def _beside(self, connection: UpstreamConnection, upload: Upload) -> Reply:
-        """The body goes on its way while its answer may come."""
-        failure: list[UpstreamError] = []
+        """The body goes on its way while its answer may come, which ends it (RFC 9112 9.5)."""
+        errors: list[Exception] = []
+        replies: list[Reply] = []
+
+        async def send() -> None:
+            try:
+                await upload.rest(connection, self._config.response_timeout)
+            except UpstreamError:
+                return  # it may have said why: the reader will hear, or meet the end
+            except (RequestError, ClientGone) as error:  # the client's doing
+                errors.append(error)
+                nursery.cancel_scope.cancel()
+
+        # Nothing is raised inside: it would come out in a group.
         async with trio.open_nursery() as nursery:
-
-            @nursery.start_soon
-            async def _() -> None:
-                connection.expect(None)  # its time begins when it has heard all of it
-                try:
-                    await upload.rest(connection)
-                except UpstreamError as error:
-                    failure.append(error)  # it may have said why (RFC 9112 9.5)
-                connection.expect(self._config.response_timeout)
-
-            reply = await self._final(connection, parks=False)
+            nursery.start_soon(send)
+            try:
+                replies.append(await self._final(connection, parks=False))
+            except (UpstreamError, ClientLeft, ClientGone) as error:
+                errors.append(error)
             nursery.cancel_scope.cancel()
-        return reply
+        if replies:
+            return replies[0]
+        raise errors[0]
 
     async def _switch(self, connection: UpstreamConnection, reply: Reply) -> None:
         exchange = self._exchange
         if not exchange.upgrade_requested:
-            raise UpstreamError(UNASKED, "it switched protocols and nobody had asked for it")
+            raise UpstreamError(
+                Failure.MALFORMED, "it switched protocols and nobody had asked for it"
+            )
         connection.expect(None)
         tunnel = await exchange.upgrade(reply.fields)
         exchange.client_transport.watch(None)
         early, connection.buffer = connection.buffer, b""
         await join(exchange, tunnel, connection.transport, early, self._config.tunnel_timeout)
+
+
+def _verdict(exchange: Exchange, error: UpstreamError) -> RequestError | ClientGone:
+    """What becomes of a request that failed for good."""
+    if exchange.begun:  # and so the client has been cut off
+        return ClientGone("the answer broke off")
+    return RequestError(status_of(error.failure), f"the upstream failed: {error.failure.value}")
+
+
+def _log(exchange: Exchange, lease: Lease, error: UpstreamError, *, again: bool) -> None:
+    logger.log(
+        logging.INFO if again else logging.WARNING,
+        "upstream %s: %s%s (request %s)",
+        lease.name,
+        error.reason,
+        "; trying again" if again else "",
+        exchange.request_id,
+    )
 
 
 def _upgrade(exchange: Exchange) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from balancer.apps.proxy.forward import VIA
 from balancer.http1.exchange import ONE_SEND
-from balancer.http1.responses import NOT_IN_TRAILERS, ResponseHead
+from balancer.http1.responses import NOT_IN_TRAILERS
 from balancer.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -20,17 +20,24 @@ VIA_LINE = b"Via: %b\r\n" % VIA
 
 
 async def relay(
-    exchange: Exchange, reply: Reply, connection: UpstreamConnection, head: ResponseHead
+    exchange: Exchange, reply: Reply, connection: UpstreamConnection, seconds: float
 ) -> bool:
     """Send an answer on, in the client's framing; whether its connection may be used again.
 
     An answer that breaks off breaks off for the client, too: its connection is reset, so that it
     can't be taken for complete.
 
+    Args:
+        exchange: the client's side.
+        reply: the head of the answer.
+        connection: where its body comes from.
+        seconds: how long the upstream may be silent inside of a body.
+
     Raises:
         ClientGone: it left, or reads too slowly.
+        UpstreamError: the answer broke off.
     """
-    head = head._replace(lines=head.lines + VIA_LINE)
+    head = reply.head._replace(lines=reply.head.lines + VIA_LINE)
     body = connection.body(reply, exchange.method)
     if body is None:
         await exchange.respond(reply.status, head, b"")
@@ -50,11 +57,12 @@ async def relay(
                 await exchange.write(piece)
                 continue
             await exchange.write(b"")  # the head must not wait for the body
+            connection.expect(seconds)
             if piece := await connection.pull(body):
                 await exchange.write(piece)
     except UpstreamError:
         exchange.abort()
-        return False
+        raise
     trailers = [field for field in body.trailers if field[0] not in NOT_IN_TRAILERS]
     await exchange.finish(trailers)
     return reply.persist and body.remaining() == 0

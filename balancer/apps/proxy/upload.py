@@ -56,8 +56,12 @@ class Upload:
             self._keep(self._frame(self._exchange.read_nowait()))
         return self._kept
 
-    async def rest(self, connection: UpstreamConnection) -> None:
+    async def rest(self, connection: UpstreamConnection, seconds: float) -> None:
         """Send the rest as it comes; the upstream's pace is the client's.
+
+        Args:
+            connection: where to.
+            seconds: how long it may take to accept each piece, and to answer after the last.
 
         Raises:
             RequestError, ClientGone: as ``Exchange.read``.
@@ -65,8 +69,10 @@ class Upload:
         """
         exchange = self._exchange
         while not exchange.body_read:
+            connection.expect(None)  # the client's time, which the engine keeps
             piece = self._frame(await exchange.read())
             self._keep(piece)
+            connection.expect(seconds)
             await connection.send(piece)
 
     def _frame(self, piece: bytes) -> bytes:

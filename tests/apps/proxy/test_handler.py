@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
@@ -103,6 +105,62 @@ async def test_an_answer_of_one_that_dies_over_the_body() -> None:
         assert (await client.hear(b"\r\n\r\nno")).startswith(b"HTTP/1.1 403 ")
 
 
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n"
+
+
+async def test_one_that_dies_over_the_body_without_a_word() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(POST)
+        upstream.reset()
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.BROKEN]
+
+
+async def test_an_answer_beside_the_body_that_is_none() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(POST)
+        await upstream.say(b"SSH-2.0\r\n\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.MALFORMED]
+
+
+async def test_a_malformed_body_is_the_clients_fault() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with lab() as here:
+        client, upstream, _ = await here.ask(head)
+        await client.say(b"nonsense\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 400 ")
+        await upstream.hear_all()
+        assert not here.failures
+
+
+async def test_a_client_that_leaves_its_body_unfinished() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(POST)
+        client.reset()
+        assert await upstream.hear_all() == b""
+        assert not here.failures
+
+
+async def test_one_that_does_not_take_the_body_is_a_504() -> None:
+    async with lab(response_timeout=5) as here:
+        here.server.tick(0.0)
+        client, upstream, _ = await here.ask(POST)
+
+        @here.nursery.start_soon
+        async def _() -> None:
+            with suppress(trio.BrokenResourceError):
+                await client.say(bytes(50_000_000))
+
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        for second in range(1, 7):
+            here.server.tick(float(second))
+            here.expire()
+        assert (await client.hear()).startswith(b"HTTP/1.1 504 ")
+        assert here.failures == [Failure.TIMEOUT]
+        upstream.reset()
+
+
 async def test_expect_is_answered_when_the_body_is_wanted() -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     async with lab() as here:
@@ -180,6 +238,23 @@ async def test_a_large_answer() -> None:
         assert len(await client.hear_size(size)) == size
         await trio.testing.wait_all_tasks_blocked()
         assert len(here.pool) == 1
+
+
+async def test_a_slow_answer_has_its_time_for_each_piece() -> None:
+    async with lab(response_timeout=5) as here:
+        here.server.tick(0.0)
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(OK + b"Content-Length: 1000000\r\n\r\n")
+        await client.hear()
+        for second in range(1, 13):
+            if second <= 6:
+                await upstream.say(b"x")
+                assert await client.hear_size(1) == b"x"
+            here.server.tick(float(second))
+            here.expire()
+        with pytest.raises(trio.BrokenResourceError):
+            await client.hear_all()
+        assert here.failures == [Failure.TIMEOUT]
 
 
 async def test_interim_answers() -> None:
@@ -270,6 +345,24 @@ async def test_one_that_closes_when_asked_again(method: bytes) -> None:
             await client.hear(b"hello")
         else:
             assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.STALE]
+
+
+async def test_after_a_stale_connection_comes_a_new_one() -> None:
+    """Those that are idle beside it may be as old."""
+    async with lab() as here:
+        first, one, _ = await here.ask(GET)
+        second, two, _ = await here.ask(GET)
+        for client, upstream in ((first, one), (second, two)):
+            await upstream.say(SHORT)
+            await client.hear(b"hello")
+        await first.say(GET)
+        await two.hear()  # the newest of the idle
+        await two.stream.aclose()
+        new = await here.upstream()
+        await new.hear()
+        await new.say(SHORT)
+        await first.hear(b"hello")
         assert here.failures == [Failure.STALE]
 
 
