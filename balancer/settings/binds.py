@@ -6,20 +6,17 @@ people paste them.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
 
-__all__ = ["DEFAULT_BIND", "Bind", "FdBind", "TcpBind", "UnixBind", "join_host_port", "parse_bind"]
+from balancer.settings.hostport import DIGITS, check_unix_path, join_host_port, split_ipv6
 
-# sockaddr_un.sun_path is 108 bytes and the kernel's copy ends in a NUL
-MAX_UNIX_PATH = 107
+__all__ = ["DEFAULT_BIND", "Bind", "FdBind", "TcpBind", "UnixBind", "parse_bind"]
+
 DEFAULT_PORT = 8000
 ANY = "0.0.0.0"
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
 _FORMS = "write HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://N"
 
 
@@ -58,11 +55,6 @@ Bind = TcpBind | UnixBind | FdBind
 DEFAULT_BIND = TcpBind("127.0.0.1", DEFAULT_PORT)
 
 
-def join_host_port(host: str, port: str) -> str:
-    """``HOST:PORT`` with the brackets that an IPv6 address needs."""
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
-
-
 def parse_bind(text: str) -> Bind:
     """One bind; ``:PORT`` is every IPv4 address, ``HOST`` alone is port 8000, as in gunicorn.
 
@@ -70,7 +62,7 @@ def parse_bind(text: str) -> Bind:
         ValueError: the text is none of the forms, or its port, path or fd is out of range.
     """
     if text.startswith("unix:"):
-        return _parse_unix(text.removeprefix("unix:"))
+        return UnixBind(check_unix_path(text.removeprefix("unix:"), "unix:PATH"))
     if text.startswith(("fd://", "fd:")):
         return _parse_fd(text.removeprefix("fd:").removeprefix("//"))
     if "://" in text:
@@ -78,20 +70,8 @@ def parse_bind(text: str) -> Bind:
     return _parse_tcp(text)
 
 
-def _parse_unix(path: str) -> UnixBind:
-    if path.startswith("///"):
-        path = path.removeprefix("//")
-    if not path or "\0" in path:
-        raise ValueError("no path; write unix:PATH")
-    if path.endswith("/"):
-        raise ValueError("the path is a folder; write unix:PATH")
-    if len(os.fsencode(path)) > MAX_UNIX_PATH:
-        raise ValueError(f"the path has more than {MAX_UNIX_PATH} bytes, which no socket can have")
-    return UnixBind(path)
-
-
 def _parse_fd(text: str) -> FdBind:
-    if not _DIGITS.fullmatch(text) or int(text) >= 1 << 31:
+    if not DIGITS.fullmatch(text) or int(text) >= 1 << 31:
         raise ValueError("not a file descriptor; write fd://3")
     return FdBind(int(text))
 
@@ -99,10 +79,11 @@ def _parse_fd(text: str) -> FdBind:
 def _parse_tcp(text: str) -> TcpBind:
     if not text:
         raise ValueError(f"empty; {_FORMS}")
-    if _DIGITS.fullmatch(text):
+    if DIGITS.fullmatch(text):
         raise ValueError(f"a port needs a colon; did you mean :{text}?")
     if text.startswith("["):
-        return _parse_ipv6(text)
+        host, number = split_ipv6(text, "[::1]:8000")
+        return TcpBind(host, DEFAULT_PORT if number is None else _parse_port(number))
     host, colon, port = text.rpartition(":") if ":" in text else (text, "", "")
     if ":" in host:
         raise ValueError("an IPv6 address needs brackets; write [::1]:8000")
@@ -111,18 +92,7 @@ def _parse_tcp(text: str) -> TcpBind:
     return TcpBind(host or ANY, _parse_port(port) if colon else DEFAULT_PORT)
 
 
-def _parse_ipv6(text: str) -> TcpBind:
-    host, bracket, rest = text[1:].partition("]")
-    try:
-        IPv6Address(host)
-    except AddressValueError:
-        raise ValueError("not an IPv6 address; write [::1]:8000") from None
-    if not bracket or (rest and not rest.startswith(":")):
-        raise ValueError("not an IPv6 address; write [::1]:8000")
-    return TcpBind(host, _parse_port(rest[1:]) if rest else DEFAULT_PORT)
-
-
 def _parse_port(text: str) -> int:
-    if not _DIGITS.fullmatch(text) or int(text) > 65535:
+    if not DIGITS.fullmatch(text) or int(text) > 65535:
         raise ValueError("the port must be a number from 0 to 65535")
     return int(text)

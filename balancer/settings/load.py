@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from balancer.errors import UsageError
-from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, join_host_port, parse_bind
+from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, parse_bind
 from balancer.settings.engine import check_engine
+from balancer.settings.hostport import join_host_port
 from balancer.settings.origin import Given, Origin, Rank
 from balancer.settings.source import Config
 from balancer.settings.table import SETTINGS, Settings

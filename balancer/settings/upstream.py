@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, final
 
-from balancer.settings.binds import MAX_UNIX_PATH, join_host_port
+from balancer.settings.hostport import DIGITS, check_unix_path, join_host_port, split_ipv6
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,6 @@ _FORMS = "write HOST:PORT, http://HOST:PORT, https://HOST:PORT, [IPV6]:PORT or u
 _OPTIONS = "there are weight=N, max=N and backup"
 # RFC 1123 section 2.1, and the underscore, which names of containers have
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
-_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 MAX_NAME = 253  # RFC 1035: 255 bytes on the wire
 
@@ -144,47 +142,27 @@ def _refuse_more_than_a_server(rest: str) -> None:
 
 
 def _parse_path(path: str) -> str:
-    if path.startswith("///"):
-        path = path.removeprefix("//")
     if not path.startswith("/"):
         # a worker may run in another folder than this one
         raise ValueError("the path must begin with /; write unix:/PATH")
-    if path.endswith("/"):
-        raise ValueError("the path is a folder; write unix:/PATH")
     if not path.isprintable():
         raise ValueError("the path has characters that can't be printed")
-    if len(path.encode()) > MAX_UNIX_PATH:
-        raise ValueError(f"the path has more than {MAX_UNIX_PATH} bytes, which no socket can have")
-    return path
+    return check_unix_path(path, "unix:/PATH")
 
 
 def _split(text: str) -> tuple[str, str | None]:
     """Host and port of ``HOST[:PORT]``."""
     if not text:
         raise ValueError(f"no host; {_FORMS}")
-    if _DIGITS.fullmatch(text):
+    if DIGITS.fullmatch(text):
         raise ValueError(f"a port needs a host; did you mean 127.0.0.1:{text}?")
     if text.startswith("["):
-        return _split_ipv6(text)
+        return split_ipv6(text, "[::1]:9000")
     host, colon, port = text.rpartition(":") if ":" in text else (text, "", "")
     if ":" in host:
         raise ValueError("an IPv6 address needs brackets; write [::1]:9000")
     _check_host(host, port)
     return host, port if colon else None
-
-
-def _split_ipv6(text: str) -> tuple[str, str | None]:
-    host, bracket, rest = text[1:].partition("]")
-    _, percent, scope = host.partition("%")
-    try:
-        IPv6Address(host)
-    except AddressValueError:
-        raise ValueError("not an IPv6 address; write [::1]:9000") from None
-    if not bracket or (rest and not rest.startswith(":")):
-        raise ValueError("not an IPv6 address; write [::1]:9000")
-    if percent and not _SCOPE.fullmatch(scope):
-        raise ValueError("not an IPv6 address: what follows % must be an interface, as in %eth0")
-    return host, rest[1:] if rest else None
 
 
 def _check_host(host: str, port: str) -> None:
@@ -208,7 +186,7 @@ def _check_ipv4(host: str) -> None:
 
 
 def _parse_port(text: str) -> int:
-    if not _DIGITS.fullmatch(text) or not 0 < int(text) < 65536:
+    if not DIGITS.fullmatch(text) or not 0 < int(text) < 65536:
         raise ValueError("the port must be a number from 1 to 65535")
     return int(text)
 
@@ -233,7 +211,7 @@ def _parse_options(options: list[str]) -> tuple[int, int, bool]:
 
 def _number(name: str, found: dict[str, str | None], lowest: int, highest: int) -> int:
     text = found[name] or ""
-    if not _DIGITS.fullmatch(text) or not lowest <= int(text) <= highest:
+    if not DIGITS.fullmatch(text) or not lowest <= int(text) <= highest:
         raise ValueError(f"{name} must be a whole number from {lowest} to {highest}")
     return int(text)
 
