@@ -70,7 +70,7 @@ class Balancer(click.Group):
             message = f"{error.message} Did you mean '{close[0]}'?"
             raise click.UsageError(message, ctx) from None
 
-    def main(self, args: Sequence[str] | None = None, **extra: object) -> NoReturn:  # type: ignore[override]
+    def main(self, args: Sequence[str] | None = None, **extra: object) -> NoReturn:  # type: ignore[override]  # one mode of click's
         """Run a command line and leave with its exit code."""
         extra["standalone_mode"] = False
         sys.exit(self._run(args, extra))

@@ -39,9 +39,10 @@ from balancer.http1.reader import Reader
 from balancer.http1.responses import plain_answer
 
 if TYPE_CHECKING:
+    from balancer.core.logrecord import Sink
     from balancer.http1.head import Head
     from balancer.http1.shared import Shared
-    from balancer.http1.transport import Transport
+    from balancer.http1.transport import Address, Transport
 
 __all__ = ["Connection"]
 
@@ -101,12 +102,10 @@ class Connection(Reader):
         handler = shared.handler
         if config.request_timeout:
             handler = self.limit = RequestLimit(shared, handler)
-        make_exchange: type[Exchange] = Exchange
         log = config.access
-        if log is not None:
-            records = log.records
-            make_exchange = FullyLoggedExchange if log.wants_heads else LoggedExchange
-            peer = self.transport.peer  # while the kernel still knows: after a reset it doesn't
+        make_exchange = _kind_of_exchange(log)
+        # while the kernel still knows: after a reset it doesn't
+        peer = None if log is None else self.transport.peer
         turns = 0
         if not await self._first_bytes():
             return
@@ -126,12 +125,7 @@ class Connection(Reader):
             except Exception as error:  # noqa: BLE001 - logged there, with its traceback
                 goes_on = await self._failed(exchange, error)
             except BaseException:  # cancelled
-                self._cancelled(exchange)
-                if log is not None:
-                    assert isinstance(exchange, LoggedExchange)
-                    ended = perf_counter()
-                    end = ABORTED if self._broken else CLOSED
-                    log.add(Record(head, exchange, ended - began, ended, peer, end))
+                self._cancelled(exchange, log, peer)
                 raise
             else:
                 if exchange.phase is DONE and exchange.body_read:
@@ -146,10 +140,7 @@ class Connection(Reader):
                 tally.flush()
             if log is not None:
                 end = ABORTED if self._broken else KEPT if goes_on else CLOSED
-                # A Record in all but name, which would be a call; it is taken apart by position.
-                records.append((head, exchange, ended - began, ended, peer, end))  # type: ignore[arg-type]
-                if len(records) >= BATCH:
-                    log.flush()
+                _note(log, (head, exchange, ended - began, ended, peer, end))
             self._accounted = received
             self.bytes_out = 0
             if not goes_on:
@@ -185,12 +176,17 @@ class Connection(Reader):
             return exchange.persist and await self._discard(exchange)
         return False
 
-    def _cancelled(self, exchange: Exchange) -> None:
+    def _cancelled(self, exchange: Exchange, log: Sink | None, peer: Address) -> None:
         """A reset shows that a response is not complete; a tunnel's end may be in good order."""
         if exchange.phase is TUNNEL and not self._broken:
             self.transport.send_eof()
         else:
             self.abort()
+        if log is not None:
+            assert isinstance(exchange, LoggedExchange)
+            ended = perf_counter()
+            end = ABORTED if self._broken else CLOSED
+            log.add(Record(exchange.head, exchange, ended - self.began, ended, peer, end))
 
     async def _settle(self, exchange: Exchange) -> bool:
         """The handler returned, but not in the usual way; whether the connection goes on."""
@@ -254,6 +250,21 @@ class Connection(Reader):
     def nothing_follows(self, exchange: Exchange, head: Head) -> bool:
         """The client promised to send nothing after this request, and we have read all of it."""
         return not head.keep_alive and exchange.body_read and not self.buffer
+
+
+def _note(log: Sink, record: tuple[object, ...]) -> None:
+    """Log a Record in all but name, which would be a call: it is taken apart by position."""
+    records = log.records
+    records.append(record)  # type: ignore[arg-type]  # see above
+    if len(records) >= BATCH:
+        log.flush()
+
+
+def _kind_of_exchange(log: Sink | None) -> type[Exchange]:
+    """As much as the access log has to know, and no more."""
+    if log is None:
+        return Exchange
+    return FullyLoggedExchange if log.wants_heads else LoggedExchange
 
 
 def _peers_part(error: Exception) -> RequestError | ClientGone | None:

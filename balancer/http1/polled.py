@@ -66,12 +66,12 @@ class PolledTransport(SocketTransport):
     def wait_readable(self) -> Awaitable[None]:
         # No coroutine of our own around trio's: this is once per request.
         if self._ready:  # and still if this is cancelled: nobody has read yet
-            return trio.lowlevel.checkpoint()  # noqa: ASYNC105
+            return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - a frame less
         if self._reader is not None:
             raise trio.BusyResourceError("another task is already reading this connection")
         self._register()
         self._reader = trio.lowlevel.current_task()
-        return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105
+        return trio.lowlevel.wait_task_rescheduled(self._forget)  # noqa: ASYNC105 - a frame less
 
     @types.coroutine
     def wait_request(self) -> Generator[Any, Any, None]:

@@ -107,7 +107,7 @@ def accept_batch(sock: socket.socket, limit: int) -> Accepted:
     """Up to ``limit`` connections that are waiting now."""
     fds: list[int] = []
     # not accept(): it would wrap every fd in an object that the master has no use for
-    accept = sock._accept  # type: ignore[attr-defined]
+    accept = sock._accept  # type: ignore[attr-defined]  # typeshed leaves it out
     for _ in range(limit):  # the errors count: a filter that forbids accept repeats its for ever
         try:
             fds.append(accept()[0])

@@ -11,6 +11,7 @@ import trio
 from balancer import Disconnect, Exit, Listening, Message, Subscription
 from balancer.net.feeds import ENOUGH
 from tests.cluster.lab import ask, cluster, get, listening, until
+from tests.support.wait import until as no_event
 
 if TYPE_CHECKING:
     from balancer import Event, Worker
@@ -141,8 +142,7 @@ async def test_a_reader_that_is_late_holds_up_the_sender_and_nobody_else() -> No
         late = opened.events()
         size = ENOUGH // 8
         assert await first.send({"do": "flood", "count": 24, "size": size})
-        while late.unread < ENOUGH:  # noqa: ASYNC110 - it has no event for a test
-            await trio.sleep(0.005)
+        await no_event(lambda: late.unread >= ENOUGH)
         held_at = late.unread
         second.kill(signal.SIGKILL)
         assert (await until(events, Exit)).worker is second

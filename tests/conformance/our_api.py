@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+import trio.testing
 
 import balancer
 from balancer import current_worker
@@ -152,7 +153,7 @@ async def hear(worker: CurrentWorker) -> None:
             await worker.send(words)
         elif what == "block and close":
             await worker.send("blocking")
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()  # it has been written
             time.sleep(words["seconds"])  # noqa: ASYNC251 - it is to block
             worker.close(address)
 

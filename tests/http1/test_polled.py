@@ -236,7 +236,7 @@ async def test_who_reads_slowly_has_its_time_again_with_every_piece() -> None:
             while piece := await client.recv(4_000_000):
                 size += len(piece)
                 if size < len(BIG) and trio.current_time() < began + 1.5:
-                    await trio.sleep(0.3)
+                    await trio.sleep(0.3)  # reads slowly
         assert size == len(BIG)
 
 

@@ -12,6 +12,7 @@ import trio.testing
 
 from balancer.master.operations import Operations, Phase
 from tests.master.test_supervisor import DEADLINE, Server, serving
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     import pytest
@@ -36,7 +37,7 @@ def watch_crowd(server: Server) -> list[int]:
 async def test_all_want_to_go_and_one_of_four_does_at_a_time() -> None:
     async with serving("leaving leaving leaving leaving serve", workers=4) as server:
         crowd = watch_crowd(server)
-        await server.until(lambda: sorted(server.supervisor.workers) == [5, 6, 7, 8])
+        await until(lambda: sorted(server.supervisor.workers) == [5, 6, 7, 8])
         # Before the successors: while the first four were started.  After: one more than there are
         # slots, because the one before has left.
         assert crowd[-4:] == [5] * 4
@@ -47,7 +48,7 @@ async def test_two_of_five_do() -> None:
     script = " ".join(["leaving"] * 5) + " serve"
     async with serving(script, workers=5) as server:
         crowd = watch_crowd(server)
-        await server.until(lambda: sorted(server.supervisor.workers) == [6, 7, 8, 9, 10])
+        await until(lambda: sorted(server.supervisor.workers) == [6, 7, 8, 9, 10])
         assert max(crowd) == 7
 
 
@@ -64,7 +65,7 @@ async def test_one_that_never_leaves_holds_up_nobody_for_long() -> None:
             return await spawn(worker, request, fds)
 
         server.spawner.spawn = stopping  # type: ignore[method-assign]
-        await server.until(lambda: {3, 4} <= {each.id for each in server.ready.values()})
+        await until(lambda: {3, 4} <= {each.id for each in server.ready.values()})
         [old] = stopped
         assert not old.dead.is_set()
         old.signal(signal.SIGKILL)
@@ -72,7 +73,7 @@ async def test_one_that_never_leaves_holds_up_nobody_for_long() -> None:
 
 async def test_a_successor_that_fails_lets_others_go_first() -> None:
     async with serving("leaving leaving exit serve", workers=2) as server:
-        await server.until(lambda: sorted(server.supervisor.workers) == [4, 5])
+        await until(lambda: sorted(server.supervisor.workers) == [4, 5])
         assert await server.ask() in {4, 5}
 
 
@@ -80,11 +81,11 @@ async def test_during_a_roll_nobody_goes() -> None:
     async with serving("leaving serve", workers=1) as server:
         server.supervisor.recycler.paused = True
         await server.all_ready()
-        await server.until(lambda: 1 in server.supervisor.recycler._recycling)  # it has asked
+        await until(lambda: 1 in server.supervisor.recycler._recycling)  # it has asked
         await trio.testing.wait_all_tasks_blocked()
         assert list(server.supervisor.workers) == [1]
         server.supervisor.recycler.paused = False
-        await server.until(lambda: list(server.supervisor.workers) == [2])
+        await until(lambda: list(server.supervisor.workers) == [2])
 
 
 async def test_a_roll_sees_to_that() -> None:
@@ -95,9 +96,9 @@ async def test_a_roll_sees_to_that() -> None:
             server.settings, supervisor, server.dispatcher, server.ports, server.spawner, nursery
         )
         await operations.reload()
-        await server.until(lambda: 3 in supervisor.workers)
+        await until(lambda: 3 in supervisor.workers)
         paused = [supervisor.recycler.paused]
-        await server.until(lambda: operations.phase is Phase.RUNNING)
+        await until(lambda: operations.phase is Phase.RUNNING)
         paused.append(supervisor.recycler.paused)
         assert paused == [True, False]
         assert {each.id for each in server.ready.values()} == {3, 4}
@@ -110,14 +111,14 @@ async def test_who_was_replaced_meanwhile_is_not_replaced_again() -> None:
         with trio.fail_after(DEADLINE):
             await server.supervisor.replace(server.supervisor.slots[0])
         server.supervisor.recycler.paused = False
-        await server.until(lambda: list(server.supervisor.workers) == [2])
+        await until(lambda: list(server.supervisor.workers) == [2])
         await trio.sleep(0.1)  # not to wait for something, but to see nothing happen
         assert list(server.supervisor.workers) == [2]
 
 
 async def test_a_stop_ends_it() -> None:
     async with serving("leaving leaving hang", workers=2) as server:
-        await server.until(lambda: any(slot.successor for slot in server.supervisor.slots))
+        await until(lambda: any(slot.successor for slot in server.supervisor.slots))
         server.supervisor.stopping = True
         for worker in list(server.supervisor.workers.values()):
             server.supervisor.quit(worker)
@@ -128,16 +129,16 @@ async def test_a_stop_ends_it() -> None:
 
 async def test_a_slot_that_is_retired_meanwhile_gets_nobody() -> None:
     async with serving("serve leaving hang", workers=2) as server:
-        await server.until(lambda: server.supervisor.slots[1].successor)
+        await until(lambda: server.supervisor.slots[1].successor)
         server.supervisor.retire_slot()
-        await server.until(lambda: list(server.supervisor.workers) == [1])
+        await until(lambda: list(server.supervisor.workers) == [1])
 
 
 async def test_time_counts_from_ready(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "balancer")
     async with serving(workers=1, workers_lifetime=1.0) as server:
         first = (await server.all_ready())[1]
-        await server.until(lambda: list(server.supervisor.workers) == [2])
+        await until(lambda: list(server.supervisor.workers) == [2])
         second = server.ready[1]
         assert first.ready_at is not None
         assert second.ready_at is not None
@@ -150,7 +151,7 @@ async def test_time_counts_from_ready(caplog: pytest.LogCaptureFixture) -> None:
 async def test_memory(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "balancer")
     async with serving("grow grow serve", workers=2, workers_max_rss=60 << 20) as server:
-        await server.until(lambda: sorted(server.supervisor.workers) == [3, 4])
+        await until(lambda: sorted(server.supervisor.workers) == [3, 4])
     found = re.findall(r"it has (\d+)MiB of RSS \(--workers-max-rss\), after \d", caplog.text)
     assert len(found) == 2
     assert min(map(int, found)) >= 54
@@ -173,12 +174,12 @@ class TestPatience:
     async def test_it_waits_for_a_change(self, caplog: pytest.LogCaptureFixture) -> None:
         async with serving("app app exit serve", workers=2, reload=True) as server:
             what = "the next change of a file starts another one (--reload)"
-            await server.until(lambda: caplog.text.count(what) == 2)
+            await until(lambda: caplog.text.count(what) == 2)
             assert all(slot.vacant for slot in server.supervisor.slots)
             first, second = server.supervisor.slots
             with trio.fail_after(DEADLINE):
                 assert not await server.supervisor.replace(first)
-                await server.until(lambda: first.vacant)
+                await until(lambda: first.vacant)
                 assert await server.supervisor.replace(first)
                 assert await server.supervisor.replace(second)
             assert not server.supervisor.failed.is_set()

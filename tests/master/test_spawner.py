@@ -18,6 +18,7 @@ from balancer.errors import BootError
 from balancer.forkserver.client import ForkServer
 from tests.faults.lab import process_state
 from tests.master.test_supervisor import DEADLINE, serving
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from balancer.core.messages import Configure
@@ -35,9 +36,9 @@ async def test_one_that_talks_nonsense_is_replaced(
         monkeypatch.setattr(server.spawner._servers[-1].link, "_decode", nonsense)
         with caplog.at_level(logging.ERROR):
             workers[1].signal(signal.SIGKILL)  # whose end it reports
-            await server.until(lambda: server.spawner.pid not in {None, before})
+            await until(lambda: server.spawner.pid not in {None, before})
         assert "said what is no message (no message)" in caplog.text
-        await server.until(lambda: 1 in server.ready and server.ready[1].id > 2)
+        await until(lambda: 1 in server.ready and server.ready[1].id > 2)
         assert server.ready[2] is workers[2]
 
 
@@ -72,8 +73,8 @@ async def test_a_request_that_could_not_be_sent_leaves_no_worker_behind(
 
         monkeypatch.setattr(ForkServer, "spawn", refuse)
         worker.signal(signal.SIGKILL)
-        await server.until(lambda: calls)
-        await server.until(lambda: not fork_server.workers)
+        await until(lambda: calls)
+        await until(lambda: not fork_server.workers)
         monkeypatch.undo()
         await server.all_ready()
 
@@ -97,15 +98,15 @@ async def test_orphans_are_guarded_although_one_dies_meanwhile(
             if pidfds and not guarded:
                 workers[1].signal(signal.SIGKILL)
                 await workers[1].dead.wait()
-                await server.until(lambda: workers[1].pidfd < 0)
+                await until(lambda: workers[1].pidfd < 0)
             guarded.extend(map(is_pidfd, pidfds))
             await guard(link, pidfds)
 
         monkeypatch.setattr(ForkServer, "guard", guard_late)
         assert server.spawner.pid is not None
         os.kill(server.spawner.pid, signal.SIGKILL)
-        await server.until(lambda: guarded)
-        await server.until(lambda: 1 in server.ready and server.ready[1].id > 2)
+        await until(lambda: guarded)
+        await until(lambda: 1 in server.ready and server.ready[1].id > 2)
         assert guarded == [True, True]
         assert "can't be told" not in caplog.text
 
@@ -120,4 +121,4 @@ async def test_one_that_was_let_go_and_hangs_is_not_left_behind() -> None:
         assert server.spawner.pid != old
         await wait_all_tasks_blocked()  # its end of the line is closed
         await server.spawner.close(0.1)
-        await server.until(lambda: process_state(old) == "Z")  # or gone
+        await until(lambda: process_state(old) == "Z")  # or gone

@@ -24,9 +24,10 @@ from balancer.master.supervisor import Supervisor
 from balancer.net.slots import SlotTable
 from balancer.settings import Settings, TcpBind
 from tests.net.children import no_descriptors_left
+from tests.support.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from balancer.core.control import Status
     from balancer.master.worker import WorkerHandle
@@ -66,14 +67,8 @@ class Server:
             if slot.current is not None and slot.current.state is State.READY
         }
 
-    async def until(self, what: Callable[[], object]) -> None:
-        """Wait for what has no event of its own."""
-        with trio.fail_after(DEADLINE):
-            while not what():  # noqa: ASYNC110 (see above)
-                await trio.sleep(0.005)
-
     async def all_ready(self) -> dict[int, WorkerHandle]:
-        await self.until(lambda: len(self.ready) == len(self.supervisor.slots))
+        await until(lambda: len(self.ready) == len(self.supervisor.slots))
         return self.ready
 
     async def failure(self) -> str:
@@ -177,15 +172,15 @@ class TestService:
 
     async def test_a_worker_that_says_garbage_is_ended_and_the_master_is_not(self) -> None:
         async with serving("garbage serve") as server:
-            await server.until(lambda: server.ready.get(1) and server.ready[1].id == 2)
+            await until(lambda: server.ready.get(1) and server.ready[1].id == 2)
             assert await server.ask() == 2
 
     async def test_a_worker_without_a_heartbeat_is_ended(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with serving("deaf serve", timeout=0.5) as server:
-            await server.until(lambda: server.ready)
-            await server.until(lambda: server.ready.get(1) and server.ready[1].id == 2)
+            await until(lambda: server.ready)
+            await until(lambda: server.ready.get(1) and server.ready[1].id == 2)
             assert "has had no heartbeat for 1 s" in caplog.text
             assert "has had no heartbeat for 0.5 s (-t) and is ended" in caplog.text
             assert "was killed by SIGABRT" in caplog.text
@@ -222,7 +217,7 @@ class TestBoot:
         async with serving("serve app app app serve") as server:
             workers = await server.all_ready()
             workers[1].signal(signal.SIGKILL)
-            await server.until(lambda: server.ready.get(1) and server.ready[1].id == 5)
+            await until(lambda: server.ready.get(1) and server.ready[1].id == 5)
             assert not server.supervisor.failed.is_set()
 
     async def test_a_worker_that_is_never_ready_is_killed_in_time(self) -> None:
@@ -256,14 +251,14 @@ class TestReplacing:
     @pytest.mark.parametrize("script", ["leaving serve", "term serve"])
     async def test_who_wants_to_go_is_replaced(self, script: str) -> None:
         async with serving(script) as server:
-            await server.until(lambda: server.ready.get(1) and server.ready[1].id == 2)
-            await server.until(lambda: list(server.supervisor.workers) == [2])
+            await until(lambda: server.ready.get(1) and server.ready[1].id == 2)
+            await until(lambda: list(server.supervisor.workers) == [2])
             assert server.supervisor.slots[0].restarts == 1
             assert await server.ask() == 2
 
     async def test_who_wants_to_go_is_replaced_although_the_first_try_fails(self) -> None:
         async with serving("leaving exit serve") as server:
-            await server.until(lambda: list(server.supervisor.workers) == [3])
+            await until(lambda: list(server.supervisor.workers) == [3])
             assert await server.ask() == 3
 
     async def test_a_reload_starts_a_new_fork_server_and_the_old_one_leaves(self) -> None:
@@ -276,7 +271,7 @@ class TestReplacing:
                 assert server.spawner.pid != before
                 await server.supervisor.replace(server.supervisor.slots[0])
                 await old.dead.wait()
-            await server.until(lambda: not os.path.exists(f"/proc/{before}"))
+            await until(lambda: not os.path.exists(f"/proc/{before}"))
             assert await server.ask() == 2
 
 
@@ -312,7 +307,7 @@ class TestScaling:
             address = ("127.0.0.1", int(server.ports.addresses[0].rpartition(":")[2]))
             clients = [socket.create_connection(address) for _ in range(20)]
             server.supervisor.retire_slot()
-            await server.until(lambda: len(server.supervisor.workers) == 1)
+            await until(lambda: len(server.supervisor.workers) == 1)
             server.ports.close(server.dispatcher)
             with trio.fail_after(DEADLINE):
                 for client in clients:
@@ -321,13 +316,13 @@ class TestScaling:
 
     async def test_while_a_slots_first_worker_boots_others_serve_its_connections(self) -> None:
         async with serving("serve hang", workers=2, policy="reuseport") as server:
-            await server.until(lambda: server.ready)
+            await until(lambda: server.ready)
             address = ("127.0.0.1", int(server.ports.addresses[0].rpartition(":")[2]))
             clients = [socket.create_connection(address) for _ in range(20)]
             # the others are in the queue of slot 1, whose worker would accept them for itself
             with trio.fail_after(3):
-                await server.until(lambda: server.dispatcher.lane(0).accepted > 0)
-                await server.until(lambda: server.dispatcher.pending() == 0)
+                await until(lambda: server.dispatcher.lane(0).accepted > 0)
+                await until(lambda: server.dispatcher.pending() == 0)
             for client in clients:
                 client.close()
 
@@ -339,13 +334,13 @@ class TestScaling:
             dead = (await server.all_ready())[2]
             slot = server.supervisor.slots[1]
             nursery.start_soon(server.supervisor.replace, slot)
-            await server.until(lambda: slot.successor and slot.successor.pid)
+            await until(lambda: slot.successor and slot.successor.pid)
             dead.signal(signal.SIGKILL)
-            await server.until(lambda: slot.current is not dead)
+            await until(lambda: slot.current is not dead)
             address = ("127.0.0.1", int(server.ports.addresses[0].rpartition(":")[2]))
             clients = [socket.create_connection(address) for _ in range(20)]
             with trio.fail_after(3):
-                await server.until(lambda: server.dispatcher.lane(0).accepted > 0)
+                await until(lambda: server.dispatcher.lane(0).accepted > 0)
             for client in clients:
                 client.close()
             nursery.cancel_scope.cancel()
@@ -379,7 +374,7 @@ class TestTheForkServersDeath:
             assert before is not None
             os.kill(before, signal.SIGKILL)
             assert {await server.ask() for _ in range(4)} == {1, 2}
-            await server.until(lambda: server.spawner.pid not in {None, before})
+            await until(lambda: server.spawner.pid not in {None, before})
             assert server.ready == workers
 
     async def test_one_that_hangs_holds_up_no_stop(self) -> None:
@@ -427,7 +422,7 @@ class TestStatus:
         async with serving("serve exit") as server:
             workers = await server.all_ready()
             workers[1].signal(signal.SIGKILL)
-            await server.until(lambda: server.supervisor.slots[0].vacant)
+            await until(lambda: server.supervisor.slots[0].vacant)
             [worker] = server.status().workers
             assert (worker.slot, worker.pid, worker.state) == (1, None, "backoff")
             assert worker.restarts >= 1

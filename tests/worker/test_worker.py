@@ -33,6 +33,7 @@ from balancer.worker.app import App
 from balancer.worker.services import make_service
 from balancer.worker.worker import Worker
 from tests.net.children import no_descriptors_left
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -366,13 +367,6 @@ class TestLeaving:
 def listening() -> socket.socket:
     [lane] = open_listeners((TcpBind("127.0.0.1", 0),), backlog=16)
     return lane.sock
-
-
-async def until(met: Callable[[], bool]) -> None:
-    """Wait for what stands in shared memory, which has no events."""
-    with trio.fail_after(DEADLINE):
-        while not met():  # noqa: ASYNC110 (see above)
-            await trio.sleep(0.01)
 
 
 async def accepted(master: Master, count: int) -> None:

@@ -95,7 +95,8 @@ class Cycle:
             front.introduce(scope)
         connection.left -= 1
         if connection.left <= 0:
-            self.default_headers = [*self.default_headers, CLOSE]  # type: ignore[misc] # uvicorn's
+            # the slot is uvicorn's, and mypy doesn't see it
+            self.default_headers = [*self.default_headers, CLOSE]  # type: ignore[misc]  # see above
         try:
             await front.app(scope, self.receive, self.send)
         except BaseException as error:  # noqa: BLE001 - logged there, with its traceback
@@ -206,7 +207,8 @@ class LoggedCycle(Cycle):
         # A PlainAnswer and a Record in all but the time that their constructors take.
         answer = new(PlainAnswer, (status or self.status, size, self.given_id, self.sent_head))
         records = log.records
-        records.append((request, answer, now - self.began, now, self.client, end))  # type: ignore[arg-type]
+        record = (request, answer, now - self.began, now, self.client, end)
+        records.append(record)  # type: ignore[arg-type]  # see above
         if len(records) >= LOG_BATCH:
             log.flush()
         self._respond()

@@ -135,7 +135,7 @@ class HttpConnection(asyncio.Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request."""
         self.front.refused(self.client, len(msg))
-        super().send_400_response(msg)  # type: ignore[misc]
+        super().send_400_response(msg)  # type: ignore[misc]  # the base is known at run time only
 
     def connection_lost(self, exc: Exception | None) -> None:
         try:

@@ -12,10 +12,9 @@ import trio.testing
 
 from balancer.http1 import Http1Config
 from tests.apps.wsgi.lab import DEADLINE, GET, PLAIN, read_until, serving
+from tests.support.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from balancer.http1 import Exchange
     from balancer.http1.exchange import Handler
     from tests.apps.wsgi.lab import Environ, StartResponse
@@ -38,13 +37,6 @@ class Gate:
         assert self.opened.wait(DEADLINE)
         start_response("200 OK", PLAIN)
         return [environ["wsgi.input"].read() or b"done"]
-
-
-async def until(met: Callable[[], bool]) -> None:
-    """Wait for what a thread has to do something for, and nobody tells."""
-    with trio.fail_after(DEADLINE):
-        while not met():  # noqa: ASYNC110 (see above)
-            await trio.sleep(0.005)
 
 
 def tasks() -> int:

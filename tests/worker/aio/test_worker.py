@@ -20,10 +20,10 @@ from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Re
 from balancer.net.handoff import AnswerKind
 from balancer.net.slots import Word
 from tests.faults.lab import limited_fds
+from tests.support.wait import until
 from tests.worker.aio.apps import SLOW
 from tests.worker.aio.master import APPS, KINDS, Client, Master, booting, worker
 from tests.worker.test_worker import (
-    DEADLINE,
     LAST_REQUEST,
     LONG_REQUEST,
     REQUEST,
@@ -31,7 +31,6 @@ from tests.worker.test_worker import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 SHORT_REQUEST = LONG_REQUEST.replace(b"60", b"0.3")
@@ -59,12 +58,6 @@ def fastest() -> str:
 
 def dial(sock: socket.socket) -> Client:
     return Client(socket.create_connection(sock.getsockname()))
-
-
-async def until(met: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE):
-        while not met():  # noqa: ASYNC110 (shared memory has no events)
-            await trio.sleep(0.01)
 
 
 async def in_progress(master: Master, request: bytes) -> Client:
@@ -446,7 +439,7 @@ class TestDraining:
             await idle.ask(REQUEST)
             await master.channel.send(Drain(30.0))
             for client in (idle, fresh):
-                await trio.sleep(0.3)
+                await trio.sleep(0.3)  # of the second that it has
                 assert CLOSE in await client.ask(REQUEST)
                 assert await client.at_eof()
             await master.wait_ended()
@@ -542,7 +535,7 @@ class TestWebSockets:
         async with worker(kind, request_timeout=0.1) as master:
             client = await master.connect()
             assert b"101 Switching" in await client.ask(UPGRADE)
-            await trio.sleep(0.3)
+            await trio.sleep(0.3)  # three times the limit
             await client.send(HI)
             assert await client.exactly(4) == b"\x81\x02hi"
 
@@ -695,7 +688,7 @@ class TestAcceptingByItself:
                 first, second, third = master.clients
                 await first.ask(REQUEST)
                 await second.ask(REQUEST)
-                await trio.sleep(0.05)
+                await trio.sleep(0.05)  # many times what an accept takes
                 assert master.words[Word.ACCEPTED] == 2
                 await first.ask(LAST_REQUEST)
                 await first.aclose()
