@@ -30,14 +30,13 @@ from typing import TYPE_CHECKING, final
 
 from balancer.core.books import NEVER
 from balancer.core.pacing import Patience, Young
-from balancer.core.policy import LeastConnections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from balancer.core.books import Connection, WorkerBook
     from balancer.core.pacing import Lead
-    from balancer.core.policy import Policy
+    from balancer.core.policy import LeastConnections, Policy
 
 __all__ = ["ByLoads", "ByTurns"]
 
@@ -233,15 +232,17 @@ class ByTurns(_Waits):
 
 @final
 class ByLoads(_Waits):
-    """For policies that go by loads: the next has the least, so where it is ahead, all are."""
+    """For least connections: the next has the least, so where it is ahead, all are."""
 
     __slots__ = ("_least", "_ranking")
 
     uses_load = True
 
-    def __init__(self, books: Mapping[int, WorkerBook], lead: Lead) -> None:
+    def __init__(
+        self, policy: LeastConnections, books: Mapping[int, WorkerBook], lead: Lead
+    ) -> None:
         super().__init__(books, lead)
-        self._ranking = LeastConnections()
+        self._ranking = policy
         self._least = NEVER  # no standing of the young is lower
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, final
 from balancer.core.books import ANYBODY, COOL_DOWN, NEVER, Hold, Lane, WorkerBook
 from balancer.core.free import AtOnce
 from balancer.core.lead import ByLoads, ByTurns
+from balancer.core.policy import LeastConnections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -56,8 +57,10 @@ class Roster:
     def _make_free(self, policy: Policy, lane: int, lead: Lead | None) -> Free:
         if lead is None:
             return AtOnce(policy)
-        if policy.uses_load:
-            return ByLoads(self.books, lead)
+        if isinstance(policy, LeastConnections):
+            return ByLoads(policy, self.books, lead)
+        if policy.uses_load:  # what is even for another measure isn't known here
+            return AtOnce(policy)
         return ByTurns(policy, lane, self.books, lead)
 
     # -- workers come and go ------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import given
@@ -229,6 +229,34 @@ class TestRecall:
         assert scheduler.due_recall(0) is None
 
 
+class Fullest:
+    """A policy nobody wants: the most loaded is next."""
+
+    uses_load: ClassVar[bool] = True
+    uses_key: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._loads: dict[int, float] = {}
+
+    def offer(self, member: int, load: float = 0, weight: float = 1) -> None:  # noqa: ARG002 (protocol)
+        self._loads[member] = load
+
+    def withdraw(self, member: int) -> None:
+        self._loads.pop(member, None)
+
+    forget = withdraw
+
+    def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002 (protocol)
+        if not self._loads:
+            return None
+        fullest = max(self._loads, key=self._loads.__getitem__)
+        del self._loads[fullest]
+        return fullest
+
+    def __len__(self) -> int:
+        return len(self._loads)
+
+
 class TestLoads:
     def test_least_connections_counts_what_is_on_its_way(self) -> None:
         scheduler = Scheduler(1, LeastConnections, window=4, lead=None)
@@ -238,6 +266,16 @@ class TestLoads:
         for handle in range(4):
             scheduler.accepted(0, handle)
         assert drain(scheduler) == [(1, 2), (2, 2), (3, 1), (4, 2)]
+
+    def test_another_policy_by_loads_decides_for_itself(self) -> None:
+        """What is even in its measure isn't known: nobody waits, and nobody else is asked."""
+        scheduler = Scheduler(1, Fullest, window=4)
+        for worker in (1, 2, 3):
+            scheduler.roster.join(worker)
+        scheduler.roster.observe(2, active=1, accepted=0)
+        for handle in range(4):
+            scheduler.accepted(0, handle)
+        assert [worker for _, worker in drain(scheduler)] == [2, 2, 2, 2]
 
     def test_what_the_worker_counts_already_is_not_counted_again(self) -> None:
         """It says that it serves a connection before the master has read the ack."""
