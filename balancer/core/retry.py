@@ -10,20 +10,26 @@ the method, and on what has been sent (RFC 9110 9.2.2, RFC 9112 9.3.1):
 * no answer in time, or a malformed one: never.  The upstream may be working on it still.
 
 And only if what was sent of the body can be sent again, and only within a budget: when everything
-fails, retries would multiply the load that made it fail (Envoy's retry budget: a share of the
-requests in progress).
+fails, retries would multiply the load that made it fail.  The budget is a share of the requests of
+the last seconds, and not of those in progress: an upstream that is killed leaves all of its
+requests to be repeated at the same moment, which is what retries are for (Finagle's and Linkerd's
+budget; Envoy's looks at requests in progress, and gives most of such a burst up).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
+from typing import final
 
-__all__ = ["IDEMPOTENT", "Failure", "may_retry", "status_of", "within_budget"]
+__all__ = ["IDEMPOTENT", "Failure", "RetryBudget", "may_retry", "status_of"]
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110 9.2.2."""
-LEAST_BUDGET = 3
-"""Retries at a time that are always allowed, so that a quiet proxy can retry at all."""
+WINDOW = 10.0
+"""Seconds of which the budget is a share."""
+LEAST_BUDGET = 32
+"""Retries in the window that are always allowed, so that a quiet proxy can retry at all."""
 
 
 class Failure(Enum):
@@ -67,6 +73,34 @@ def may_retry(failure: Failure, *, idempotent: bool, replayable: bool) -> bool:
     return idempotent and failure in {Failure.STALE, Failure.BROKEN}
 
 
-def within_budget(retrying: int, active: int, percent: float) -> bool:
-    """Whether one more retry is allowed; the numbers are the whole machine's, at this moment."""
-    return retrying < max(LEAST_BUDGET, active * percent / 100)
+@final
+class RetryBudget:
+    """Whether there may be one more retry.
+
+    It lives on sums that only grow, so that every worker can have the same one: what all of them
+    together have spent.
+
+    Args:
+        percent: The share of the window's requests that may be retries; 0: there are none.
+    """
+
+    __slots__ = ("_percent", "_samples")
+
+    def __init__(self, percent: float) -> None:
+        self._percent = percent
+        self._samples: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
+
+    def note(self, now: float, requests: int, retries: int) -> None:
+        """So many there have been until ``now``; to be called a few times per second."""
+        samples = self._samples
+        samples.append((now, requests, retries))
+        while len(samples) > 1 and samples[1][0] <= now - WINDOW:
+            samples.popleft()
+
+    def allows(self, requests: int, retries: int) -> bool:
+        """Whether one more is allowed, when there have been so many until now."""
+        if not self._percent:
+            return False
+        _, before, retries_before = self._samples[0]
+        most = max(LEAST_BUDGET, (requests - before) * self._percent / 100)
+        return retries - retries_before < most

@@ -177,13 +177,13 @@ def test_a_dead_workers_counts_stay_and_its_requests_do_not() -> None:
     with table() as made, views(made, 0, 1) as (one, other):
         for view in (one, other):
             view.begin(0)
-            view.retry_begins(0)
+            view.retried(0)
             view.stale(0)
             assert view.failed(0)
             view.wait(3, 7.0 + view.row)
         made.depart(0)
         assert made.totals(0) == Totals(1, 2, 2, 2, 2, 1)
-        assert (made.retrying(), made.waiting(), made.oldest_waiter()) == (1, 3, 1)
+        assert (made.waiting(), made.oldest_waiter()) == (3, 1)
         made.depart(0)
         assert made.totals(0) == Totals(1, 2, 2, 2, 2, 1)
         made.depart(1)
@@ -207,15 +207,17 @@ def test_the_queue_is_the_machines() -> None:
         assert one.oldest_waiter() == 1, "a wait that began with the clock is one"
 
 
-def test_retries_in_progress_are_the_machines() -> None:
+def test_what_is_spent_on_retries_is_the_machines_and_never_forgotten() -> None:
     with table() as made, views(made, 0, 1) as (one, other):
-        one.retry_begins(0)
-        one.retry_begins(1)
-        other.retry_begins(1)
-        assert other.retrying() == 3
-        one.retry_ends()
-        assert other.retrying() == 2
+        for view, index in ((one, 0), (one, 1), (other, 1)):
+            view.begin(index)
+            view.retried(index)
+        other.begin(1)
+        assert one.spent() == other.spent() == (4, 3)
         assert [made.totals(0).retries, made.totals(1).retries] == [1, 2]
+        made.depart(1)
+        made.heads.remove(0)
+        assert one.spent() == (4, 3)
 
 
 def test_a_worker_must_be_admitted() -> None:
@@ -314,7 +316,7 @@ def test_one_ejection_is_enough_and_begins_a_new_run() -> None:
 def test_a_rows_next_endpoint_begins_anew() -> None:
     with table(endpoints=ENDPOINTS) as made, views(made, 0) as (view,):
         view.begin(7)
-        view.retry_begins(7)
+        view.retried(7)
         view.failed(7)
         view.eject(7, 50.0, times=3, now=1.0)
         made.heads.drain(7, drained=True, now=1.0)
@@ -482,7 +484,7 @@ class Machine(RuleBasedStateMachine):
             assert self.table.place(place, LOCAL, weight=1, now=0.0) == place
         self.views: dict[int, WorkerView] = {}
         self.active: dict[tuple[int, int], int] = defaultdict(int)
-        self.retrying: dict[int, int] = defaultdict(int)
+        self.spent = [0, 0]
         self.waiting: dict[int, tuple[int, float]] = {}
         self.sums: dict[tuple[str, int], int] = defaultdict(int)
         self.run: dict[tuple[int, int], int] = defaultdict(int)
@@ -498,6 +500,7 @@ class Machine(RuleBasedStateMachine):
         self.view(row).begin(place)
         self.active[row, place] += 1
         self.sums["requests", place] += 1
+        self.spent[0] += 1
 
     @rule(row=worker_rows, place=places, limit=st.integers(0, 3))
     def claim(self, row: int, place: int, limit: int) -> None:
@@ -505,6 +508,7 @@ class Machine(RuleBasedStateMachine):
         assert self.view(row).claim(place, limit) is free
         self.active[row, place] += free
         self.sums["requests", place] += free
+        self.spent[0] += free
 
     @precondition(lambda self: any(self.active.values()))
     @rule(data=st.data())
@@ -532,16 +536,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(row=worker_rows, place=places)
     def retry(self, row: int, place: int) -> None:
-        self.view(row).retry_begins(place)
-        self.retrying[row] += 1
+        self.view(row).retried(place)
+        self.spent[1] += 1
         self.sums["retries", place] += 1
-
-    @precondition(lambda self: any(self.retrying.values()))
-    @rule(data=st.data())
-    def retried(self, data: st.DataObject) -> None:
-        row = data.draw(st.sampled_from([key for key, n in self.retrying.items() if n]))
-        self.view(row).retry_ends()
-        self.retrying[row] -= 1
 
     @rule(row=worker_rows, place=places)
     def stale(self, row: int, place: int) -> None:
@@ -563,7 +560,6 @@ class Machine(RuleBasedStateMachine):
         self.table.depart(row)
         for place in range(PLACES):
             self.active[row, place] = self.run[row, place] = 0
-        self.retrying[row] = 0
         self.waiting.pop(row, None)
 
     @rule(place=places)
@@ -607,11 +603,11 @@ class Machine(RuleBasedStateMachine):
             for view in self.views.values():
                 assert view.active(place) == self.all_active(place)
         assert self.table.total_active() == sum(self.active.values())
-        assert self.table.retrying() == sum(self.retrying.values())
+        assert self.table.spent() == tuple(self.spent)
         assert self.table.waiting() == sum(count for count, _ in self.waiting.values())
         for view in self.views.values():
             assert view.total_active() == self.table.total_active()
-            assert view.retrying() == self.table.retrying()
+            assert view.spent() == self.table.spent()
             assert view.waiting() == self.table.waiting()
 
     @invariant()

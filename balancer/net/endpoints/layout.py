@@ -74,11 +74,10 @@ CUMULATIVE = (Counter.REQUESTS, Counter.FAILURES, Counter.RETRIES, Counter.STALE
 
 
 class WorkerCounter(IntEnum):
-    """A worker's counters of requests that wait for, or have left, their endpoint."""
+    """A worker's counters of requests that wait for an endpoint."""
 
-    RETRYING = 0  # requests being repeated
-    WAITING = 1  # requests that no endpoint has room for
-    WAITING_SINCE = 2  # monotonic ns of the oldest of them; 0: none
+    WAITING = 0  # requests that no endpoint has room for
+    WAITING_SINCE = 1  # monotonic ns of the oldest of them; 0: none
 
 
 TABLE_WORDS = 64

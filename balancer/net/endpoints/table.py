@@ -174,9 +174,11 @@ class EndpointTable:
         """Requests in progress at all endpoints, also those that were removed."""
         return sum([self._sum_all(index, Counter.ACTIVE) for index in self.heads.used])
 
-    def retrying(self) -> int:
-        """Requests being repeated."""
-        return sum(self._cells(self.layout.workers(WorkerCounter.RETRYING)))
+    def spent(self) -> tuple[int, int]:
+        """All attempts and all retries that there have been; neither ever goes down."""
+        used = self.heads.used
+        requests = sum([self._sum_all(index, Counter.REQUESTS) for index in used])
+        return requests, sum([self._sum_all(index, Counter.RETRIES) for index in used])
 
     def waiting(self) -> int:
         """Requests that wait for room."""

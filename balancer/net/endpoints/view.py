@@ -43,7 +43,7 @@ class WorkerView:
 
     __slots__ = (
         "_active", "_active_at", "_failures", "_generations", "_mine", "_requests", "_retries",
-        "_retrying_at", "_run_generations", "_runs", "_stale", "_step", "_troubles", "_waiting_at",
+        "_run_generations", "_runs", "_stale", "_step", "_troubles", "_waiting_at",
         "_words", "row", "table",
     )  # fmt: skip
 
@@ -55,7 +55,6 @@ class WorkerView:
         self._words = table.words
         self._active_at = table.layout.counters(0, Counter.ACTIVE)
         self._step = table.layout.step
-        self._retrying_at = table.layout.workers(WorkerCounter.RETRYING)
         self._waiting_at = table.layout.workers(WorkerCounter.WAITING)
         self._active = self._column(Counter.ACTIVE)
         self._requests = self._column(Counter.REQUESTS)
@@ -143,23 +142,17 @@ class WorkerView:
 
     # retries
 
-    def retry_begins(self, index: int) -> None:
+    def retried(self, index: int) -> None:
         """A request is repeated at an endpoint."""
-        self._mine[_RETRYING] += 1
         self._retries[index] += 1
 
-    def retry_ends(self) -> None:
-        """A repeated request is over."""
-        self._mine[_RETRYING] -= 1
+    def spent(self) -> tuple[int, int]:
+        """All attempts and all retries of all workers; neither number ever goes down."""
+        return self.table.spent()
 
     def stale(self, index: int) -> None:
         """A connection that was to be used again had ended."""
         self._stale[index] += 1
-
-    def retrying(self) -> int:
-        """Requests being repeated, of all workers."""
-        at, words = self._retrying_at, self._words
-        return sum(words[at : at + words[_ROWS_USED] + 1])
 
     # the queue
 
@@ -201,6 +194,5 @@ class WorkerView:
 _VERSION = int(TableWord.VERSION)
 _ROWS_USED = int(TableWord.ROWS_USED)
 _ENDPOINTS_USED = int(TableWord.ENDPOINTS_USED)
-_RETRYING = int(WorkerCounter.RETRYING)
 _WAITING = int(WorkerCounter.WAITING)
 _WAITING_SINCE = int(WorkerCounter.WAITING_SINCE)
