@@ -23,6 +23,7 @@ INTERRUPTED = 130
 
 _SOURCES = {
     "serve": "balancer.cli.serve",
+    "proxy": "balancer.cli.serve",
     "status": "balancer.cli.commands",
     "reload": "balancer.cli.commands",
     "scale": "balancer.cli.commands",

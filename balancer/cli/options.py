@@ -16,7 +16,7 @@ from balancer.settings.load import flag_given
 from balancer.settings.table import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from balancer.settings.origin import Given
     from balancer.settings.table import Alias, Setting
@@ -47,11 +47,14 @@ def given_flags(context: click.Context) -> list[Given]:
 
 
 class SettingsCommand(click.Command):
-    """A command that takes every setting, and explains them by group."""
+    """A command that takes the settings that it wants, and explains them by group."""
 
-    def __init__(self, *args: object, **attributes: object) -> None:
+    def __init__(
+        self, *args: object, takes: Callable[[Setting], bool], **attributes: object
+    ) -> None:
         super().__init__(*args, **attributes)  # type: ignore[arg-type]  # click's to check
-        for setting in SETTINGS.values():
+        self._settings = [setting for setting in SETTINGS.values() if takes(setting)]
+        for setting in self._settings:
             self.params += _params(setting)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -66,7 +69,7 @@ class SettingsCommand(click.Command):
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings by group, then the command's own options."""
-        for group, settings in groupby(SETTINGS.values(), lambda setting: setting.group):
+        for group, settings in groupby(self._settings, lambda setting: setting.group):
             with formatter.section(group):
                 formatter.write_dl([(_usage(one), _explain(one)) for one in settings])
         own = [
@@ -90,13 +93,16 @@ def _params(setting: Setting) -> Iterable[click.Parameter]:
 
 
 def _argument(setting: Setting) -> click.Argument:
-    def note(context: click.Context, _param: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            given_flags(context).append(flag_given(setting.name, setting.flag, value, value))
+    def note(
+        context: click.Context, _param: click.Parameter, value: str | tuple[str, ...] | None
+    ) -> None:
+        for text in (value,) if isinstance(value, str) else value or ():
+            given_flags(context).append(flag_given(setting.name, setting.flag, text, text))
 
+    many = setting.kind.many
     return click.Argument(
-        [setting.name], required=False, metavar=f"[{setting.flag}]", expose_value=False,
-        callback=note,
+        [setting.name], required=False, nargs=-1 if many else 1, expose_value=False, callback=note,
+        metavar=f"[{setting.flag}]{'...' if many else ''}",
     )  # fmt: skip
 
 

@@ -63,10 +63,13 @@ class Http1Server:
         Never raises for what a peer did.  An exception of the handler is logged with its traceback
         and becomes a 500, or an aborted connection when the response has begun.
         """
-        poller = self._poller
-        if poller is None:
-            return self.serve_transport(SocketTransport(sock))
-        return self.serve_transport(PolledTransport(sock, poller))
+        return self.serve_transport(self.transport(sock))
+
+    def transport(self, sock: socket.SocketType) -> Transport:
+        """What carries the bytes of a socket here, which it owns from now on."""
+        if self._poller is None:
+            return SocketTransport(sock)
+        return PolledTransport(sock, self._poller)
 
     def open(self, nursery: trio.Nursery) -> None:
         """From now on connections are parked while they are idle; the nursery is theirs.

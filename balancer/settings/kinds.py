@@ -9,6 +9,7 @@ name and the value.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from balancer.settings.app import check_app
 from balancer.settings.binds import parse_bind
 from balancer.settings.cpus import MAX_WORKERS, usable_cpus
 from balancer.settings.logformat import check_log_format
+from balancer.settings.policy import check_policy
+from balancer.settings.probe import check_probe
 from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
 from balancer.settings.upstream import check_upstream
@@ -24,14 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "APP", "BINDS", "FOLDER", "FOLDERS", "GROUP", "LOG_FILE", "LOG_FORMAT", "NAME", "PATH",
-    "PATTERNS", "PEERS", "PID_FILE", "RECALL", "ROOT_PATH", "SWITCH", "UPSTREAMS", "USER",
-    "VARIABLES", "WORKERS",
+    "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT", "NAME",
+    "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH", "SWITCH",
+    "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WORKERS",
     "Kind", "choice", "count", "duration", "size",
 ]  # fmt: skip
 
 _NUMBERS = (int, float, str)
 MAX_ID = 2**32 - 2  # the last one means "unchanged" to the system calls
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 5.6.2
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?").fullmatch
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -175,9 +180,26 @@ def _log_file(text: str) -> str | None:
     return os.path.abspath(_path(text))
 
 
+def _file(text: str) -> str:
+    # who reads it may be in another folder by then
+    return os.path.abspath(_path(text))
+
+
 def _name(text: str) -> str:
     if not text.strip() or not text.isprintable() or len(text) > 64:
         raise ValueError("a name has 1 to 64 printable characters")
+    return text
+
+
+def _token(text: str) -> str:
+    if not _TOKEN(text):
+        raise ValueError("a name has ASCII letters, digits and the likes of - and _, and no blanks")
+    return text
+
+
+def _host(text: str) -> str:
+    if not _HOST(text):
+        raise ValueError("must be what stands in Host: NAME, NAME:PORT or [IPV6]:PORT")
     return text
 
 
@@ -226,6 +248,7 @@ BINDS = Kind("ADDRESS", parse_bind, wants="a string or a list of strings", many=
 WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
 PATH = Kind("PATH", _path)
+FILE = Kind("FILE", _file)
 FOLDER = Kind("FOLDER", _path)
 FOLDERS = Kind("FOLDER", _path, wants="a string or a list of strings", many=True)
 PATTERNS = Kind("PATTERN", _pattern, wants="a string or a list of strings", many=True)
@@ -235,6 +258,10 @@ PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=
 UPSTREAMS = Kind(
     "UPSTREAM", check_upstream, wants="a string or a list of strings", many=True, between=None
 )
+POLICY = Kind("POLICY", check_policy)
+PROBE = Kind("PROBE", check_probe)
+TOKEN = Kind("NAME", _token)
+HOST = Kind("HOST", _host)
 PID_FILE = Kind("FILE", _pid_file, toml=(int, str), wants="a string")
 LOG_FILE = Kind("FILE", _log_file, _show_log_file)
 LOG_FORMAT = Kind("FORMAT", check_log_format)

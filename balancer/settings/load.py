@@ -17,6 +17,7 @@ from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, parse_bind
 from balancer.settings.engine import check_engine
 from balancer.settings.hostport import join_host_port
 from balancer.settings.origin import Given, Origin, Rank
+from balancer.settings.proxy import check_proxy
 from balancer.settings.source import Config
 from balancer.settings.table import SETTINGS, Settings
 
@@ -155,6 +156,7 @@ def _check(settings: Settings) -> Settings:
         if bind in settings.bind[:index] and not (isinstance(bind, TcpBind) and bind.port == 0):
             raise UsageError(f"{settings.where('bind')} {bind}: is given twice")
     check_engine(settings)
+    check_proxy(settings)
     return _settle_control(settings)
 
 

@@ -20,9 +20,11 @@ from balancer.settings.cpus import usable_cpus
 from balancer.settings.kinds import (
     APP,
     BINDS,
+    FILE,
     FOLDER,
     FOLDERS,
     GROUP,
+    HOST,
     LOG_FILE,
     LOG_FORMAT,
     NAME,
@@ -30,9 +32,13 @@ from balancer.settings.kinds import (
     PATTERNS,
     PEERS,
     PID_FILE,
+    POLICY,
+    PROBE,
     RECALL,
     ROOT_PATH,
     SWITCH,
+    TOKEN,
+    UPSTREAMS,
     USER,
     VARIABLES,
     WORKERS,
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
     from balancer.settings.origin import Origin
     from balancer.settings.source import ConfigSource
 
-__all__ = ["SETTINGS", "Alias", "Setting", "Settings"]
+__all__ = ["FOR_APPS_ONLY", "SETTINGS", "UPSTREAM", "Alias", "Setting", "Settings"]
 
 APPS = "App"
 LISTEN = "Listening"
@@ -60,6 +66,7 @@ TIME = "Clocks"
 HTTP = "HTTP limits"
 WEBSOCKET = "WebSocket"
 MANAGE = "Running"
+UPSTREAM = "Upstreams"
 
 # a deadline of 0 would fail every connection
 INSTANT = 0.001
@@ -177,7 +184,7 @@ class Settings:
     )  # fmt: skip
     root_path: str = _setting("", ROOT_PATH, APPS, "path that a proxy in front has cut off")
     forwarded_allow_ips: tuple[str, ...] = _setting(
-        ("127.0.0.1", "::1", "unix:"), PEERS, APPS,
+        ("127.0.0.1", "::1", "unix:"), PEERS, LISTEN,
         "peers whose X-Forwarded-For, X-Forwarded-Proto and Forwarded are believed: addresses, "
         "networks, unix: or *",
         env=("FORWARDED_ALLOW_IPS",), default_text="127.0.0.1,::1,unix:",
@@ -319,6 +326,100 @@ class Settings:
         True, SWITCH, WEBSOCKET, "compress WebSocket messages if the client can",
         aliases=(Alias("--no-ws-per-message-deflate", "", "false"),),
     )  # fmt: skip
+    upstreams: tuple[str, ...] = _setting(
+        (), UPSTREAMS, UPSTREAM, "the servers to stand in front of: HOST:PORT, http://…, https://… "
+        "or unix:/PATH, perhaps with ,weight=N (its share), ,max=N (requests at a time, of all "
+        "workers together) and ,backup (used when no other can be)", default_text="",
+        positional=True,
+    )  # fmt: skip
+    upstream_policy: str = _setting(
+        "round-robin", POLICY, UPSTREAM,
+        "who gets a request: round-robin (by weight), least-connections, p2c, random, hash:ip, "
+        "hash:header:NAME, hash:cookie:NAME, hash:uri, ewma (by latency) or first",
+    )  # fmt: skip
+    upstream_host: str | None = _setting(
+        None, HOST, UPSTREAM, "the Host that upstreams get", default_text="the client's"
+    )
+    sticky: str | None = _setting(
+        None, TOKEN, UPSTREAM, "a cookie of this name brings a client back to the server it had",
+        default_text="off",
+    )  # fmt: skip
+    upstream_connect_timeout: float = _setting(
+        3.0, duration(INSTANT), UPSTREAM, "time for a connection to a server"
+    )
+    upstream_response_timeout: float = _setting(
+        60.0, duration(INSTANT), UPSTREAM,
+        "time from the end of a request to the head of its response, and between two pieces of its "
+        "body",
+    )  # fmt: skip
+    upstream_idle: int = _setting(
+        32, count(), UPSTREAM, "idle connections that a worker keeps; 0 is none"
+    )
+    upstream_idle_timeout: float = _setting(
+        4.0, duration(INSTANT), UPSTREAM,
+        "time that one is kept: less than the servers' own, or requests meet closed connections",
+    )  # fmt: skip
+    upstream_queue: int = _setting(
+        1024, count(), UPSTREAM, "requests that may wait when every server has its max; 0 is none"
+    )
+    upstream_queue_timeout: float = _setting(
+        5.0, duration(INSTANT), UPSTREAM, "time that one may wait; then it gets a 503"
+    )
+    upstream_retries: int = _setting(
+        2, count(0, 100), UPSTREAM, "further attempts of a request that is safe to repeat"
+    )
+    retry_budget: int = _setting(
+        20, count(0, 100), UPSTREAM,
+        "per cent of the requests of the last 10 s that may be such attempts, of all workers",
+    )  # fmt: skip
+    probe: str = _setting(
+        "tcp", PROBE, UPSTREAM,
+        "how servers are probed: tcp connects, http:/PATH wants a 2xx or 3xx, off doesn't",
+    )  # fmt: skip
+    probe_interval: float = _setting(
+        2.0, duration(0.1), UPSTREAM, "time between two probes of a server, 20 % more or less"
+    )
+    probe_timeout: float = _setting(1.0, duration(INSTANT), UPSTREAM, "time for a probe")
+    probe_rise: int = _setting(
+        2, count(1, 1000), UPSTREAM, "probes in a row that must pass to bring a server back"
+    )
+    probe_fall: int = _setting(
+        3, count(1, 1000), UPSTREAM, "probes in a row that must fail to take a server out"
+    )
+    eject_after: int = _setting(
+        5, count(off=True), UPSTREAM,
+        "failures of requests in a row (no answer, or a 5xx) that take a server out; 0 is never",
+    )  # fmt: skip
+    eject_time: float = _setting(
+        10.0, duration(0.1), UPSTREAM, "for how long, the first time; the second time twice that"
+    )
+    max_ejected: int = _setting(
+        50, count(0, 100), UPSTREAM, "per cent of the servers that may be out for failures"
+    )
+    panic: int = _setting(
+        50, count(0, 100), UPSTREAM,
+        "when less than so many per cent of the servers look well, all of them are used",
+    )  # fmt: skip
+    slow_start: float = _setting(
+        0.0, duration(off=True), UPSTREAM,
+        "time in which the share of a server that is new, or back, grows to its weight",
+        default_text="off",
+    )  # fmt: skip
+    tunnel_timeout: float = _setting(
+        3600.0, duration(INSTANT), UPSTREAM,
+        "time that a WebSocket, or another upgraded connection, may be silent",
+    )  # fmt: skip
+    upstream_ca: str | None = _setting(
+        None, FILE, UPSTREAM, "a file with the certificates that https:// servers are trusted by",
+        default_text="the system's",
+    )  # fmt: skip
+    upstream_verify: bool = _setting(
+        True, SWITCH, UPSTREAM, "check the certificates of https:// servers",
+        aliases=(Alias("--upstream-insecure", "", "false"),),
+    )  # fmt: skip
+    dns_max_ttl: float = _setting(
+        5.0, duration(1.0), UPSTREAM, "look a name up again after so long, or after its TTL"
+    )
     reload: bool = _setting(
         False, SWITCH, MANAGE, "for development: reload when a file changes (pip install "
         "balancer[reload])",
@@ -377,6 +478,14 @@ class Settings:
         origin = self.origins.get(name)
         return str(origin) if origin else SETTINGS[name].short or SETTINGS[name].flag
 
+
+FOR_APPS_ONLY = frozenset({
+    "app", "interface", "engine", "factory", "app_dir", "lifespan", "root_path", "threads",
+    "preload", "request_timeout", "ws_max_size", "ws_max_queue", "ws_ping_interval",
+    "ws_ping_timeout", "ws_per_message_deflate", "reload", "reload_dir", "reload_include",
+    "reload_exclude",
+})  # fmt: skip
+"""What means nothing to a proxy."""
 
 SETTINGS: Mapping[str, Setting] = {
     field.name: dataclasses.replace(field.metadata["setting"], name=field.name)

@@ -6,15 +6,15 @@ this decides by policy, health and limits, counts on the machine's shared table 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from balancer.core.retry import Failure
     from balancer.upstream.connection import UpstreamConnection
+    from balancer.upstream.queue import Ticket
 
-__all__ = ["Directory", "Lease", "NoEndpoint"]
+__all__ = ["Directory", "Lease", "NoEndpoint", "Wish"]
 
 
 @final
@@ -27,12 +27,30 @@ class NoEndpoint(Exception):  # noqa: N818 - an answer, not a mistake
         self.retry_after = retry_after
 
 
+@final
+@dataclass(slots=True)
+class Wish:
+    """What a request wants of the choice.
+
+    Attributes:
+        key: What a hash policy goes by; empty if the request has no such thing.
+        prefer: What its sticky cookie says; empty if it has none.
+        tried: Endpoints where it has failed already: they are avoided.
+    """
+
+    key: bytes = b""
+    prefer: bytes = b""
+    tried: list[int] = field(default_factory=list)
+
+
 class Lease(Protocol):
     """One attempt's claim on an endpoint, from the choice to the end of the answer."""
 
     endpoint: int
     name: str
     """The endpoint's address, for logs."""
+    token: bytes
+    """What a sticky cookie says to come back here."""
 
     async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
         """An idle connection, or (always, if ``fresh``) a new one; the caller's.
@@ -54,11 +72,19 @@ class Lease(Protocol):
 class Directory(Protocol):
     """The upstreams, as one worker sees them."""
 
-    async def lease(self, key: bytes, tried: Collection[int]) -> Lease:
-        """A claim on the endpoint for a request; those tried already are avoided.
+    def claim(self, wish: Wish) -> Lease | None:
+        """A claim on the endpoint for a request; None: all of them are full, so it has to wait.
 
         Raises:
-            NoEndpoint: there is none, or the queue is full, or waiting took too long.
+            NoEndpoint: there is none that could ever take it.
+        """
+
+    async def wait(self, wish: Wish, ticket: Ticket) -> Lease:
+        """As ``claim``, when there is room.
+
+        Raises:
+            NoEndpoint: the queue is full, or waiting took too long, or there is none any more.
+            ClientLeft: the ticket was abandoned.
         """
 
     def may_retry(self) -> bool:

@@ -16,7 +16,7 @@ from balancer import __version__
 from balancer.cli import main
 from balancer.errors import AppError, BootError, ExitCode, RunError
 from balancer.settings import FdBind, Settings, TcpBind, UnixBind
-from balancer.settings.table import SETTINGS
+from balancer.settings.table import FOR_APPS_ONLY, SETTINGS, UPSTREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,17 +85,55 @@ def test_flags(master: FakeMaster, args: list[str], settings: Settings) -> None:
     assert master.settings == [settings]
 
 
+OF_SERVE = {name for name, setting in SETTINGS.items() if setting.group != UPSTREAM}
+
+
 @pytest.mark.usefixtures("master")
-def test_every_flag_of_the_table_is_an_option_and_explained() -> None:
-    shown = invoke("serve", "--help").output
-    for setting in SETTINGS.values():
+@pytest.mark.parametrize(
+    ("command", "names"), [("serve", OF_SERVE), ("proxy", set(SETTINGS) - FOR_APPS_ONLY)]
+)
+def test_every_flag_of_the_table_is_an_option_and_explained(command: str, names: set[str]) -> None:
+    shown = invoke(command, "--help").output
+    assert set(SETTINGS) == OF_SERVE | (set(SETTINGS) - FOR_APPS_ONLY)
+    for setting in [SETTINGS[name] for name in names]:
         for alias in setting.spellings:
-            result = invoke("serve", alias.flag, *(["?"] if alias.metavar else []))
+            result = invoke(command, alias.flag, *(["?"] if alias.metavar else []))
             assert "No such option" not in result.output
         # words that the help's columns cut in two
         unbroken = re.sub(r"-\n\s+", "-", shown)
-        for word in [*(alias.flag for alias in setting.spellings), *setting.variables]:
+        said = [] if setting.positional else setting.variables
+        for word in [*(alias.flag for alias in setting.spellings), *said]:
             assert word in unbroken
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [("serve", set(SETTINGS) - OF_SERVE), ("proxy", FOR_APPS_ONLY)]
+)
+def test_what_means_nothing_to_a_command_is_no_option_of_it(command: str, names: set[str]) -> None:
+    shown = invoke(command, "--help").output
+    for setting in [SETTINGS[name] for name in names if not SETTINGS[name].positional]:
+        assert f"{setting.flag} " not in shown
+        assert "No such option" in invoke(command, setting.flag).output
+
+
+def test_a_proxy(master: FakeMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert invoke("proxy", "a:1,weight=2", "b:2", "-w", "1").exit_code == 0
+    monkeypatch.setenv("BALANCER_UPSTREAMS", "c:3,max=4 d:4")
+    assert invoke("proxy").exit_code == 0
+    upstreams = [settings.upstreams for settings in master.settings]
+    assert upstreams == [("a:1,weight=2", "b:2"), ("c:3,max=4", "d:4")]
+    result = invoke("serve")
+    assert result.exit_code == 2
+    assert "BALANCER_UPSTREAMS c:3,max=4 d:4: is for another command: balancer proxy" in (
+        result.output
+    )
+
+
+@pytest.mark.usefixtures("master")
+def test_a_proxy_needs_upstreams() -> None:
+    result = invoke("proxy")
+    assert result.exit_code == 2
+    assert "UPSTREAM: name at least one server to stand in front of" in result.output
 
 
 def test_file_environment_and_flag(

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from balancer.core.endpoints import Chooser, ChooserConfig, EndpointState
-from balancer.core.policy import make_policy, parse_policy
+from balancer.core.policy import make_policy
 from balancer.core.policy.ewma import Ewma
 from balancer.core.policy.least_connections import LeastConnections
 from balancer.core.policy.rendezvous import Rendezvous
 from balancer.core.policy.smooth_weighted import SmoothWeighted
+from balancer.settings.policy import parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -19,11 +19,11 @@ from balancer.core.policy import (
     UPSTREAM_POLICIES,
     LeastConnections,
     Policy,
-    PolicyChoice,
     RoundRobin,
     make_policy,
 )
 from balancer.core.policy import least_connections as least_connections_module
+from balancer.settings.policy import NAMES, PolicyChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,3 +301,7 @@ class TestLeastConnections:
         # amortised: a stale entry surfaces at most once, and a compaction pays for as many offers
         assert operations["pop"] <= 3 * rounds + members
         assert operations["heapified"] <= 3 * rounds + members
+
+
+def test_every_policy_can_be_named() -> None:
+    assert set(UPSTREAM_POLICIES) == NAMES

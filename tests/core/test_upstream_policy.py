@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.core.policy import KeySource, Policy, PolicyChoice, make_policy, parse_policy
+from balancer.core.policy import Policy, make_policy
 from balancer.core.policy.draw import draw
 from balancer.core.policy.ewma import DECAY, Ewma
 from balancer.core.policy.first import First
@@ -19,6 +19,7 @@ from balancer.core.policy.p2c import P2C
 from balancer.core.policy.random_choice import RandomChoice
 from balancer.core.policy.rendezvous import Rendezvous
 from balancer.core.policy.smooth_weighted import SmoothWeighted
+from balancer.settings.policy import KeySource, PolicyChoice, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -65,6 +65,32 @@ GOOD: dict[str, tuple[str, object]] = {
     "ws_ping_interval": ("off", 0.0),
     "ws_ping_timeout": ("5s", 5.0),
     "ws_per_message_deflate": ("false", False),
+    "upstreams": ("a:1,weight=2", ("a:1,weight=2",)),
+    "upstream_policy": ("hash:ip", "hash:ip"),
+    "upstream_host": ("example.com:8080", "example.com:8080"),
+    "sticky": ("route", "route"),
+    "upstream_connect_timeout": ("1s", 1.0),
+    "upstream_response_timeout": ("5m", 300.0),
+    "upstream_idle": ("0", 0),
+    "upstream_idle_timeout": ("30s", 30.0),
+    "upstream_queue": ("0", 0),
+    "upstream_queue_timeout": ("1s", 1.0),
+    "upstream_retries": ("0", 0),
+    "retry_budget": ("10", 10),
+    "probe": ("http:/health?x=1", "http:/health?x=1"),
+    "probe_interval": ("500ms", 0.5),
+    "probe_timeout": ("250ms", 0.25),
+    "probe_rise": ("1", 1),
+    "probe_fall": ("2", 2),
+    "eject_after": ("off", 0),
+    "eject_time": ("1s", 1.0),
+    "max_ejected": ("100", 100),
+    "panic": ("0", 0),
+    "slow_start": ("10s", 10.0),
+    "tunnel_timeout": ("1d", 86400.0),
+    "upstream_ca": ("/etc/ca.pem", "/etc/ca.pem"),
+    "upstream_verify": ("false", False),
+    "dns_max_ttl": ("30s", 30.0),
     "reload": ("true", True),
     "reload_dir": ("src", ("src",)),
     "reload_include": ("*.html", ("*.html",)),
@@ -96,6 +122,16 @@ NO_ATOM = (
 )
 NO_PEER = "not an address, a network like 10.0.0.0/8, unix: or *"
 NO_PATTERN = "not a pattern like *.html (** means nothing in one)"
+KEYS = "hash:ip, hash:header:NAME, hash:cookie:NAME or hash:uri"
+NO_POLICY = (
+    "must be one of round-robin, least-connections, p2c, random, "
+    "hash:ip, hash:header:NAME, hash:cookie:NAME, hash:uri, ewma, first"
+)
+NO_TCP = "there are no tcp:// upstreams yet; only HTTP servers can be stood in front of"
+NO_NAME = "hash:header needs the header's name; write hash:header:NAME"
+NO_HOST = "must be what stands in Host: NAME, NAME:PORT or [IPV6]:PORT"
+NO_TOKEN = "a name has ASCII letters, digits and the likes of - and _, and no blanks"
+NO_PROBE_PATH = "the path must begin with / and be ASCII without blanks: http:/health"
 SWITCH = [("maybe", "must be true or false")]
 
 # bad values of each setting, and the end of the message
@@ -147,6 +183,41 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "ws_ping_interval": TIME,
     "ws_ping_timeout": TIME,
     "ws_per_message_deflate": SWITCH,
+    "upstreams": [
+        ("tcp://a", NO_TCP),
+        ("a:1,weight=0", "weight must be a whole number from 1 to 256"),
+        ("a:1,weight=-1", "weight must be a whole number from 1 to 256"),
+        ("9000", "a port needs a host; did you mean 127.0.0.1:9000?"),
+    ],
+    "upstream_policy": [("roundrobin", NO_POLICY), ("hash", f"hash needs a key; write {KEYS}"),
+                        ("hash:path", f"can't hash by 'path'; write {KEYS}"),
+                        ("hash:header:", NO_NAME),
+                        ("p2c:3", f"p2c takes nothing after it; only hash has a key: {KEYS}")],
+    "upstream_host": [("a b", NO_HOST), ("http://a", NO_HOST), ("", NO_HOST)],
+    "sticky": [("a b", NO_TOKEN), ("a;b", NO_TOKEN), ("", NO_TOKEN)],
+    "upstream_connect_timeout": DEADLINE,
+    "upstream_response_timeout": DEADLINE,
+    "upstream_idle": ATLEAST_0,
+    "upstream_idle_timeout": DEADLINE,
+    "upstream_queue": ATLEAST_0,
+    "upstream_queue_timeout": DEADLINE,
+    "upstream_retries": [("101", "must be at most 100"), ("x", "not a whole number")],
+    "retry_budget": [("101", "must be at most 100"), ("20%", "not a whole number")],
+    "probe": [("http", "must be tcp, http:/PATH or off"), ("http://a/b", NO_PROBE_PATH),
+              ("http:/a b", NO_PROBE_PATH)],
+    "probe_interval": [*TIME, ("10ms", "must be at least 100ms")],
+    "probe_timeout": DEADLINE,
+    "probe_rise": [("0", "must be at least 1"), ("x", "not a whole number")],
+    "probe_fall": [("0", "must be at least 1"), ("x", "not a whole number")],
+    "eject_after": ATLEAST_0,
+    "eject_time": [*TIME, ("10ms", "must be at least 100ms")],
+    "max_ejected": [("101", "must be at most 100")],
+    "panic": [("-1", "must be at least 0")],
+    "slow_start": TIME,
+    "tunnel_timeout": DEADLINE,
+    "upstream_ca": PATH,
+    "upstream_verify": SWITCH,
+    "dns_max_ttl": [*TIME, ("500ms", "must be at least 1s")],
     "reload": SWITCH,
     "reload_dir": PATH,
     "reload_include": [("", NO_PATTERN), ("**/*.html", NO_PATTERN)],
@@ -371,3 +442,31 @@ def test_no_spelling_is_used_twice() -> None:
     variables = [name for setting in SETTINGS.values() for name in setting.variables]
     assert len(set(flags)) == len(flags)
     assert len(set(variables)) == len(variables)
+
+
+def test_a_proxy_has_upstreams_and_no_app() -> None:
+    with pytest.raises(UsageError) as caught:
+        load([flag("app", "main:app"), flag("upstreams", "a:1")])
+    assert str(caught.value) == (
+        "APP main:app: can't stand beside upstreams; serve an app, or proxy to a:1"
+    )
+
+
+def test_upstreams_must_fit_together() -> None:
+    for texts, problem in {
+        ("a:1", "a:1,weight=2"): "a:1,weight=2: is the same server as a:1; name it once "
+        "(weight=2 gives it twice the load)",
+        ("a:1,backup",): "a:1,backup: is a backup, and so is every other upstream; "
+        "leave the word away at one of them",
+    }.items():
+        with pytest.raises(UsageError) as caught:
+            load([flag("upstreams", text) for text in texts])
+        assert str(caught.value) == f"UPSTREAM {problem}"
+
+
+def test_a_proxys_clocks_are_its_own() -> None:
+    with pytest.raises(UsageError) as caught:
+        load([flag("upstreams", "a:1"), flag("request_timeout", "5s")])
+    assert str(caught.value) == (
+        "--request-timeout 5s: is for apps; a proxy has --upstream-response-timeout"
+    )

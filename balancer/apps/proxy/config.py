@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from balancer.settings.policy import PolicyChoice
+
 if TYPE_CHECKING:
     from balancer.apps.proxy.forward import ForwardConfig
 
@@ -23,3 +25,7 @@ class ProxyConfig:
     """From the end of a request to its response's head: then 504."""
     tunnel_timeout: float = 3600.0
     """Without a byte in either direction."""
+    policy: PolicyChoice = PolicyChoice("round-robin")  # noqa: RUF009 - it is frozen
+    """What a hash goes by, if it is one."""
+    sticky: bytes = b""
+    """The cookie that brings a client back to the endpoint that it had; empty: there is none."""

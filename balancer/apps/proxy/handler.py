@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.apps.proxy.forward import Client, Forwarder
+from balancer.apps.proxy.key import cookie, key_reader
 from balancer.apps.proxy.relay import relay
 from balancer.apps.proxy.tunnel import join
 from balancer.apps.proxy.upload import Upload
 from balancer.core.retry import IDEMPOTENT, Failure, may_retry, status_of
 from balancer.http1.errors import ClientGone, RequestError
-from balancer.upstream.directory import NoEndpoint
+from balancer.upstream.directory import NoEndpoint, Wish
 from balancer.upstream.errors import ClientLeft, UpstreamError
+from balancer.upstream.queue import Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balancer.apps.proxy.config import ProxyConfig
     from balancer.http1.exchange import Exchange
     from balancer.http1.replies import Reply
@@ -48,6 +52,7 @@ class ProxyHandler:
     def __init__(self, config: ProxyConfig, directory: Directory) -> None:
         self._config = config
         self._directory = directory
+        self._read_key = key_reader(config.policy, config.forward.trusted)
 
     async def __call__(self, exchange: Exchange) -> None:
         """Pass one request on, and the answer back.
@@ -88,27 +93,49 @@ class ProxyHandler:
         return Forwarder(Client(host, exchange.scheme, port), self._config.forward)
 
     async def _attempts(self, exchange: Exchange, request: bytes, upload: Upload) -> None:
-        tried: list[int] = []
+        wish = self._wish(exchange)
         fresh = False
         while True:
-            lease = await self._directory.lease(b"", tried)
+            lease = self._directory.claim(wish) or await self._wait(exchange, wish)
             keep: UpstreamConnection | None = None
             try:
-                attempt = _Attempt(self._config, exchange, lease)
+                extra = self._stick(exchange, wish, lease) if self._config.sticky else b""
+                attempt = _Attempt(self._config, exchange, lease, extra)
                 keep = await attempt.run(request, upload, fresh=fresh)
             except UpstreamError as error:
                 lease.failed(error.failure)
-                again = self._may_retry(exchange, upload, error, len(tried))
+                again = self._may_retry(exchange, upload, error, len(wish.tried))
                 _log(exchange, lease, error, again=again)
                 if not again:
                     raise _verdict(exchange, error) from None
-                tried.append(lease.endpoint)
+                wish.tried.append(lease.endpoint)
                 # others of the pool may be as old (RFC 9112 9.3.1)
                 fresh = error.failure is Failure.STALE
             else:
                 return
             finally:
                 lease.end(keep)
+
+    def _wish(self, exchange: Exchange) -> Wish:
+        wish = Wish()
+        if self._read_key is not None:
+            wish.key = self._read_key(exchange)
+        if self._config.sticky:
+            wish.prefer = cookie(exchange, self._config.sticky)
+        return wish
+
+    async def _wait(self, exchange: Exchange, wish: Wish) -> Lease:
+        ticket = Ticket()
+        with _client_watched(exchange, ticket.abandon):
+            return await self._directory.wait(wish, ticket)
+
+    def _stick(self, exchange: Exchange, wish: Wish, lease: Lease) -> bytes:
+        """The cookie that brings the client back, unless it has it already (RFC 6265 4.1)."""
+        if wish.prefer == lease.token:
+            return b""
+        secure = b"; Secure" if exchange.scheme == "https" else b""
+        line = b"Set-Cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax%b\r\n"
+        return line % (self._config.sticky, lease.token, secure)
 
     def _may_retry(
         self, exchange: Exchange, upload: Upload, error: UpstreamError, retries: int
@@ -129,10 +156,11 @@ class ProxyHandler:
 class _Attempt:
     """One try to get an answer from one endpoint."""
 
-    def __init__(self, config: ProxyConfig, exchange: Exchange, lease: Lease) -> None:
+    def __init__(self, config: ProxyConfig, exchange: Exchange, lease: Lease, extra: bytes) -> None:
         self._config = config
         self._exchange = exchange
         self._lease = lease
+        self._extra = extra
 
     async def run(
         self, request: bytes, upload: Upload, *, fresh: bool
@@ -146,25 +174,14 @@ class _Attempt:
                 ``exchange.begun``.
         """
         connection = await self._lease.connect(fresh=fresh)
-        transport = self._exchange.client_transport
         kept = False
-        transport.watch(lambda: self._client_stirs(connection))
         try:
-            kept = await self._converse(connection, request, upload)
+            with _client_watched(self._exchange, connection.abandon):
+                kept = await self._converse(connection, request, upload)
         finally:
-            transport.watch(None)
             if not kept:
                 connection.close()
         return connection if kept else None
-
-    def _client_stirs(self, connection: UpstreamConnection) -> None:
-        """Bytes or an end came from the client while nobody waits for them.
-
-        An end behind other requests is no abort: it may be waiting for all of the answers.
-        """
-        exchange = self._exchange
-        if exchange.client_transport.ended and not exchange.client_pipelines():
-            connection.abandon()
 
     async def _converse(
         self, connection: UpstreamConnection, request: bytes, upload: Upload
@@ -182,7 +199,9 @@ class _Attempt:
         if reply.status == 101:
             await self._switch(connection, reply)
             return False
-        kept = await relay(self._exchange, reply, connection, self._config.response_timeout)
+        kept = await relay(
+            self._exchange, reply, connection, self._config.response_timeout, self._extra
+        )
         return kept and upload.complete and connection.usable
 
     async def _final(self, connection: UpstreamConnection, *, parks: bool) -> Reply:
@@ -231,6 +250,32 @@ class _Attempt:
         exchange.client_transport.watch(None)
         early, connection.buffer = connection.buffer, b""
         await join(exchange, tunnel, connection.transport, early, self._config.tunnel_timeout)
+
+
+@final
+class _client_watched:  # noqa: N801 - it is used as a function
+    """Call ``abandon`` when the client leaves and nobody else would notice.
+
+    Bytes or an end come from it while nobody waits for them.  An end behind other requests is no
+    abort: it may be waiting for all of the answers.
+    """
+
+    __slots__ = ("_abandon", "_exchange")
+
+    def __init__(self, exchange: Exchange, abandon: Callable[[], None]) -> None:
+        self._exchange = exchange
+        self._abandon = abandon
+
+    def __enter__(self) -> None:
+        self._exchange.client_transport.watch(self._stirs)
+
+    def __exit__(self, *_: object) -> None:
+        self._exchange.client_transport.watch(None)
+
+    def _stirs(self) -> None:
+        exchange = self._exchange
+        if exchange.client_transport.ended and not exchange.client_pipelines():
+            self._abandon()
 
 
 def _verdict(exchange: Exchange, error: UpstreamError) -> RequestError | ClientGone:

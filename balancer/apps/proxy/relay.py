@@ -20,7 +20,11 @@ VIA_LINE = b"Via: %b\r\n" % VIA
 
 
 async def relay(
-    exchange: Exchange, reply: Reply, connection: UpstreamConnection, seconds: float
+    exchange: Exchange,
+    reply: Reply,
+    connection: UpstreamConnection,
+    seconds: float,
+    extra: bytes = b"",
 ) -> bool:
     """Send an answer on, in the client's framing; whether its connection may be used again.
 
@@ -32,12 +36,13 @@ async def relay(
         reply: the head of the answer.
         connection: where its body comes from.
         seconds: how long the upstream may be silent inside of a body.
+        extra: lines of fields to add.
 
     Raises:
         ClientGone: it left, or reads too slowly.
         UpstreamError: the answer broke off.
     """
-    head = reply.head._replace(lines=reply.head.lines + VIA_LINE)
+    head = reply.head._replace(lines=reply.head.lines + VIA_LINE + extra)
     body = connection.body(reply, exchange.method)
     if body is None:
         await exchange.respond(reply.status, head, b"")

@@ -20,13 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from balancer.core.policy.least_connections import LeastConnections
 from balancer.core.policy.round_robin import RoundRobin
-from balancer.core.policy.upstream import (
-    UPSTREAM_POLICIES,
-    KeySource,
-    PolicyChoice,
-    make_policy,
-    parse_policy,
-)
+from balancer.core.policy.upstream import UPSTREAM_POLICIES, make_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,13 +29,10 @@ __all__ = [
     "KERNEL_POLICIES",
     "POLICIES",
     "UPSTREAM_POLICIES",
-    "KeySource",
     "LeastConnections",
     "Policy",
-    "PolicyChoice",
     "RoundRobin",
     "make_policy",
-    "parse_policy",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["Address", "pack_address", "unpack_address"]
+__all__ = ["Address", "pack_address", "show_address", "unpack_address"]
 
 Address = tuple[int, tuple[str, int] | tuple[str, int, int, int] | str]
 """Family and what ``connect`` takes.  For ``AF_UNIX`` that is "" in the table: the path is the
@@ -41,3 +41,13 @@ def unpack_address(family: int, port: int, scope: int, high: int, low: int) -> A
         return family, (socket.inet_ntop(family, low.to_bytes(4, "big")), port)
     packed = (high << 64 | low).to_bytes(16, "big")
     return family, (socket.inet_ntop(family, packed), port, 0, scope)
+
+
+def show_address(address: Address) -> str:
+    """``HOST:PORT``, the same text everywhere; "" for a path, which isn't here."""
+    target = address[1]
+    if isinstance(target, str):
+        return target
+    host, port = target[:2]
+    scope = target[3] if len(target) > 3 and target[3] else 0
+    return f"[{host}{f'%{scope}' if scope else ''}]:{port}" if ":" in host else f"{host}:{port}"

@@ -17,14 +17,16 @@ from balancer.http1.polled import PolledTransport
 from balancer.settings import TrustedPeers
 from balancer.upstream.connect import connect
 from balancer.upstream.connection import UpstreamConnection
-from balancer.upstream.directory import NoEndpoint
+from balancer.upstream.directory import NoEndpoint, Wish
+from balancer.upstream.errors import ClientLeft
 from balancer.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator
 
     from balancer.core.retry import Failure
     from balancer.http1.poller import Poller
+    from balancer.upstream.queue import Ticket
 
 __all__ = ["Lab", "Talk", "lab"]
 
@@ -77,6 +79,7 @@ class Talk:
 @final
 class _Lease:
     name = "the upstream"
+    token = b"token"
 
     def __init__(self, here: Lab, endpoint: int) -> None:
         self.endpoint = endpoint
@@ -121,17 +124,34 @@ class Lab:
         self.poller: Poller
         self.nursery: trio.Nursery
         self.budget = True
+        self.full = False
+        self.waiting = trio.Event()
+        self.abandoned = trio.Event()
+        self.wishes: list[tuple[bytes, bytes]] = []
         self.busy: list[UpstreamConnection] = []
         self._ends: list[trio.socket.SocketType] = []
         self._incoming = [trio.socket.from_stdlib_socket(each) for each in self.listeners]
 
-    async def lease(self, key: bytes, tried: Collection[int]) -> _Lease:  # noqa: ARG002
-        await trio.lowlevel.checkpoint()
-        left = [n for n in range(len(self.listeners)) if n not in tried]
+    def claim(self, wish: Wish) -> _Lease | None:
+        left = [n for n in range(len(self.listeners)) if n not in wish.tried]
         if not self.listeners:
             raise NoEndpoint("no upstream is available", 3)
+        if self.full:
+            return None
+        self.wishes.append((wish.key, wish.prefer))
         self.leases += 1
         return _Lease(self, left[0] if left else 0)
+
+    async def wait(self, wish: Wish, ticket: Ticket) -> _Lease:
+        self.waiting.set()
+        await ticket.called(trio.current_time() + 5)
+        if ticket.abandoned:
+            self.abandoned.set()
+            raise ClientLeft
+        self.full = False
+        lease = self.claim(wish)
+        assert lease is not None
+        return lease
 
     def may_retry(self) -> bool:
         return self.budget

@@ -1,0 +1,69 @@
+"""One attempt's claim on an endpoint, and what its outcome says of the endpoint's health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from balancer.core.retry import Failure
+
+if TYPE_CHECKING:
+    from balancer.upstream.connection import UpstreamConnection
+    from balancer.upstream.endpoints import Endpoints
+
+__all__ = ["EndpointLease"]
+
+SERVER_ERROR = 500
+
+
+@final
+class EndpointLease:
+    """As in ``directory.Lease``; made by ``Endpoints``, which has counted it already."""
+
+    __slots__ = ("_connection", "_endpoints", "endpoint", "name", "token")
+
+    def __init__(self, endpoints: Endpoints, endpoint: int, name: str, token: bytes) -> None:
+        self._endpoints = endpoints
+        self.endpoint = endpoint
+        self.name = name
+        self.token = token
+        self._connection: UpstreamConnection | None = None
+
+    async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
+        """An idle connection, or (always, if ``fresh``) a new one.
+
+        Raises:
+            UpstreamError: CONNECT.
+        """
+        endpoints = self._endpoints
+        connection = None if fresh else endpoints.pool.take(self.endpoint)
+        if connection is None:
+            connection = await endpoints.dial(self.endpoint)
+        self._connection = connection
+        endpoints.busy.add(connection)
+        return connection
+
+    def failed(self, failure: Failure) -> None:
+        """The endpoint is to blame; the end of an idle connection says nothing about it."""
+        if failure is Failure.STALE:
+            self._endpoints.view.stale(self.endpoint)
+        else:
+            self._endpoints.blame(self.endpoint)
+
+    def answered(self, status: int, seconds: float) -> None:
+        """A response's head has come."""
+        endpoints = self._endpoints
+        if endpoints.uses_latency:
+            endpoints.observe(self.endpoint, seconds)
+        if status < SERVER_ERROR:
+            endpoints.view.succeeded(self.endpoint)
+        else:
+            endpoints.blame(self.endpoint)
+
+    def end(self, connection: UpstreamConnection | None) -> None:
+        """The attempt is over."""
+        endpoints = self._endpoints
+        if self._connection is not None:
+            endpoints.busy.discard(self._connection)
+        if connection is not None:
+            endpoints.keep(connection)
+        endpoints.release(self.endpoint)
