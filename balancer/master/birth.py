@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from balancer.master.ports import Ports
     from balancer.master.slot import Slot
     from balancer.master.spawner import Spawner
+    from balancer.master.upstreams import Upstreams
     from balancer.net.slots import SlotTable
     from balancer.settings import Settings
 
@@ -38,9 +39,16 @@ class Birth:
     """Makes workers; gives out the ids and the rows of the table."""
 
     def __init__(
-        self, settings: Settings, plan: Plan, ports: Ports, table: SlotTable, spawner: Spawner
+        self,
+        settings: Settings,
+        plan: Plan,
+        ports: Ports,
+        table: SlotTable,
+        spawner: Spawner,
+        upstreams: Upstreams | None = None,
     ) -> None:
         self._settings = settings
+        self._upstreams = upstreams
         self._plan = plan
         self._ports = ports
         self._table = table
@@ -64,7 +72,11 @@ class Birth:
 
     def _make(self, slot: Slot, row: int) -> WorkerHandle:
         words = self._table.row(row)
-        extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent)
+        endpoints = None
+        if self._upstreams is not None:
+            self._upstreams.admit(row)
+            endpoints = self._upstreams.table.fd
+        extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent, endpoints=endpoints)
         now = trio.current_time()
         try:
             return WorkerHandle(next(self._ids), slot.number, row, words, now, extras)
@@ -125,6 +137,8 @@ class Birth:
     def forget(self, worker: WorkerHandle) -> None:
         """A worker is dead: its row is free for another."""
         self._spawner.forget(worker)
+        if self._upstreams is not None:
+            self._upstreams.bury(worker.row)
         if worker.pid is not None:
             self._rows.append(worker.row)
         else:  # it may live for a while, unknown, and write into its row: the last to be given out

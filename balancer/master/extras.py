@@ -1,4 +1,5 @@
-"""What a worker gets besides, when a program uses the library: a mailbox, and ends of pipes."""
+"""What a worker gets besides: the table of the upstreams' endpoints, if it is a proxy's; and when a
+program uses the library, a mailbox and ends of pipes."""
 
 from __future__ import annotations
 
@@ -14,10 +15,14 @@ __all__ = ["Extras"]
 class Extras:
     """Owns the worker's ends until ``forked``, and the master's until they are taken or closed.
 
+    ``endpoints`` is the table's descriptor, which stays the caller's.
+
     OSError when there are no descriptors for them.
     """
 
-    def __init__(self, *, mailbox: bool = False, silent: bool = False) -> None:
+    def __init__(
+        self, *, mailbox: bool = False, silent: bool = False, endpoints: int | None = None
+    ) -> None:
         self.mailbox: Mailbox | None = None
         self._far: dict[str, int] = {}
         self._near: dict[str, int] = {}
@@ -26,6 +31,8 @@ class Extras:
                 near, far = Mailbox.pair()
                 self.mailbox = Mailbox(near)
                 self._far["mailbox"] = far.detach()
+            if endpoints is not None:
+                self._far["endpoints"] = os.dup(endpoints)
             for name in ("stdout", "stderr") if silent else ():
                 self._near[name], self._far[name] = os.pipe()
         except OSError:

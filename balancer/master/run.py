@@ -25,6 +25,7 @@ from balancer.master.ports import Ports
 from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
+from balancer.master.upstreams import Upstreams
 from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind
@@ -86,6 +87,7 @@ class Master:
         with ExitStack() as stack:
             stack.callback(self._hooks.on_exit)
             self._hooks.on_starting()
+            self._upstreams = self._make_upstreams(stack)  # before a port is bound for nothing
             self.ports = Ports(settings)
             stack.callback(self.ports.close_at_once)
             self._table = SlotTable.create()
@@ -96,6 +98,13 @@ class Master:
             self._stack = stack.pop_all()
         self.supervisor: Supervisor
         self.operations: Operations
+
+    def _make_upstreams(self, stack: ExitStack) -> Upstreams | None:
+        if not self.settings.upstreams:
+            return None
+        upstreams = Upstreams(self.settings)
+        stack.callback(upstreams.close)
+        return upstreams
 
     def _make_dispatcher(self, queue: int) -> Dispatcher:
         settings, exclusive = self.settings, self._plan.exclusive
@@ -139,7 +148,15 @@ class Master:
         settings, ports, dispatcher, plan = self.settings, self.ports, self.dispatcher, self._plan
         spawner = Spawner(_configure(settings, plan), nursery)
         supervisor = self.supervisor = Supervisor(
-            settings, dispatcher, ports, self._table, spawner, nursery, self._hooks, plan
+            settings,
+            dispatcher,
+            ports,
+            self._table,
+            spawner,
+            nursery,
+            self._hooks,
+            plan,
+            self._upstreams,
         )
         operations = self.operations = Operations(
             settings, supervisor, dispatcher, ports, spawner, nursery, self._hooks
@@ -237,7 +254,7 @@ def _greet(settings: Settings, ports: Ports) -> None:
         logger.info("listening on %s", address)
     if names := unheard(settings):
         logger.warning("--engine uvicorn has no such limit: %s", ", ".join(names))
-    if settings.app is None and not all(map(_private, settings.bind)):
+    if settings.app is None and not settings.upstreams and not all(map(_private, settings.bind)):
         logger.warning(
             "the demo app is reachable from other machines, and so is /crash, which kills workers"
         )

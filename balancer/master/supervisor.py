@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
+    from balancer.master.upstreams import Upstreams
     from balancer.master.worker import WorkerHandle
     from balancer.net.listener import Listener
     from balancer.net.slots import SlotTable
@@ -73,6 +74,7 @@ class Supervisor:
         nursery: trio.Nursery,
         hooks: MasterHooks | None = None,
         plan: Plan | None = None,
+        upstreams: Upstreams | None = None,
     ) -> None:
         self._plan = plan or Plan()
         self._observer = self._plan.observer
@@ -82,7 +84,7 @@ class Supervisor:
         self._nursery = nursery
         self._hooks = hooks or MasterHooks(settings)
         self._crew = crew = Crew()
-        self._birth = Birth(settings, self._plan, ports, table, spawner)
+        self._birth = Birth(settings, self._plan, ports, table, spawner, upstreams)
         self._farewell = Farewell(crew, ports, dispatcher, spawner, nursery, self._observer)
         self._hearts = Hearts(settings, crew, dispatcher, self._farewell)
         self.slots = crew.slots

@@ -106,7 +106,7 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     os.environ["BALANCER_WORKER_SLOT"] = str(spawn.slot)
     current = become(spawn, _mailbox(config, extras), on_trio=config.engine == "trio")
     try:
-        return _work(config, spawn, fds, control, early, hooks, current)
+        return _work(config, spawn, fds, control, early, hooks, current, extras.get("endpoints"))
     finally:
         hooks.worker_exit()
 
@@ -119,9 +119,11 @@ def _work(
     early: _EarlyTerm,
     hooks: WorkerHooks,
     current: CurrentWorker,
+    endpoints: int | None,
 ) -> int:
     pair, _, table, *rest = fds
     listeners = rest[len(spawn.extras) :]
+    upstreams = None if endpoints is None else (endpoints, spawn.row)
     try:
         access = open_access_log(config, spawn.worker)
         hooks.post_fork()
@@ -139,7 +141,7 @@ def _work(
         if config.engine == "uvicorn":
             run_worker = _on_asyncio(config, found[0][1], spawn, born_with, access, current)
         else:
-            run_worker = _on_trio(found, spawn, born_with, access, current)
+            run_worker = _on_trio(found, spawn, born_with, access, current, upstreams)
     except BalancerError as error:
         return _give_up(control, error)
     if spawn.slot == 1:  # said once, not by every worker
@@ -156,11 +158,14 @@ def _on_trio(
     born_with: _BornWith,
     access: AccessLog | None,
     current: CurrentWorker,
+    upstreams: tuple[int, int] | None,
 ) -> Callable[[], int]:
     hooks = born_with[-1]
     around = hooks.around if hooks.per_request else None
     makes = [
-        partial(make_service, each, app, spawn.worker, around=around, access=access)
+        partial(
+            make_service, each, app, spawn.worker, around=around, access=access, upstreams=upstreams
+        )
         for each, app in found
     ]
     make = partial(make_group, makes, spawn.servers) if spawn.servers else makes[0]

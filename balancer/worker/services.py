@@ -15,6 +15,7 @@ from balancer.apps.wsgi import WsgiConfig, WsgiService
 from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
 from balancer.worker.accesslog import new_request_ids
+from balancer.worker.proxy import make_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +74,17 @@ def make_service(
     *,
     around: Callable[[Handler], Handler] | None = None,
     access: Sink | None = None,
+    upstreams: tuple[int, int] | None = None,
 ) -> Service:
     """What a worker runs for an app, or for the demo; AppError when it can't be served.
 
-    ``around`` wraps the handler of what is served over HTTP.
+    ``around`` wraps the handler of what is served over HTTP.  ``upstreams`` makes it a proxy: the
+    descriptor of the endpoints' table, which is the service's then, and the worker's row in it.
     """
-    service = _make(config, app, worker_id, stats, host, access)
+    if upstreams is None:
+        service = _make(config, app, worker_id, stats, host, access)
+    else:
+        service = make_proxy(config, engine_config(config, worker_id, access), stats, *upstreams)
     if around is not None:
         if isinstance(service, HttpService):
             service.wrap(around)
