@@ -29,7 +29,7 @@ from balancer.core.control import GetStatus
 from benchmarks.process import LogLine, ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 Status = dict[str, Any]
@@ -175,7 +175,7 @@ class BalancerServer(Server):
     """`python -m balancer serve`, on port 0, with a control socket of its own.
 
     Positional arguments are added to the command line as they are; `app` is the APP argument
-    (none: the demo); `binds` replaces `-b 127.0.0.1:0`.
+    (none: the demo); `upstreams` makes it `balancer proxy`; `binds` replaces `-b 127.0.0.1:0`.
     """
 
     def __init__(
@@ -183,6 +183,7 @@ class BalancerServer(Server):
         *args: str,
         workers: int = 2,
         app: str | None = None,
+        upstreams: Sequence[str] = (),
         binds: tuple[str, ...] = ("127.0.0.1:0",),
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -196,7 +197,8 @@ class BalancerServer(Server):
         self._binds = len(binds)
         self._start_deadline = start_deadline
         self._ports: list[int] = []
-        argv = [sys.executable, "-m", "balancer", "serve", *([app] if app else [])]
+        what = ["proxy", *upstreams] if upstreams else ["serve", *([app] if app else [])]
+        argv = [sys.executable, "-m", "balancer", *what]
         for bind in binds:
             argv += ["-b", bind]
         argv += ["-w", str(workers), "--control", str(self.control), *args]

@@ -1,0 +1,69 @@
+"""A ring wakes the worker whose bell it is, and nobody else."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+import trio
+
+from balancer.net.doorbell import Doorbell
+
+
+async def test_a_ring_is_heard_where_it_was_rung() -> None:
+    table = os.memfd_create("table")
+    other_table = os.memfd_create("table")
+    heard: list[str] = []
+    woken = trio.Event()
+
+    def hear(who: str) -> None:
+        heard.append(who)
+        woken.set()
+
+    with closing(Doorbell(table, 0)) as zero, closing(Doorbell(table, 1)) as one:
+        with closing(Doorbell(other_table, 1)) as stranger, closing(Doorbell(table)) as master:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(zero.listen, lambda: hear("zero"))
+                nursery.start_soon(one.listen, lambda: hear("one"))
+                nursery.start_soon(stranger.listen, lambda: hear("stranger"))
+                for bell in (zero, master):
+                    woken = trio.Event()
+                    bell.ring(1)
+                    with trio.fail_after(5):
+                        await woken.wait()
+                one.ring(7)  # nobody is there
+                nursery.cancel_scope.cancel()
+    assert heard == ["one", "one"]
+    os.close(table)
+    os.close(other_table)
+
+
+async def test_many_rings_are_one_call_and_never_block() -> None:
+    table = os.memfd_create("table")
+    calls = 0
+    woken = trio.Event()
+
+    def hear() -> None:
+        nonlocal calls
+        calls += 1
+        woken.set()
+
+    with closing(Doorbell(table, 0)) as bell:
+        for _ in range(5000):  # more than a socket holds
+            bell.ring(0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bell.listen, hear)
+            with trio.fail_after(5):
+                await woken.wait()
+            nursery.cancel_scope.cancel()
+    assert calls == 1
+    os.close(table)
+
+
+async def test_a_name_that_is_taken_leaves_a_worker_deaf_and_alive() -> None:
+    table = os.memfd_create("table")
+    with closing(Doorbell(table, 0)), closing(Doorbell(table, 0)) as second:
+        with trio.move_on_after(0.02) as scope:  # nothing is the subject
+            await second.listen(lambda: None)
+        assert scope.cancelled_caught
+    os.close(table)
