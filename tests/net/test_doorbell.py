@@ -20,19 +20,23 @@ async def test_a_ring_is_heard_where_it_was_rung() -> None:
         heard.append(who)
         woken.set()
 
-    with closing(Doorbell(table, 0)) as zero, closing(Doorbell(table, 1)) as one:
-        with closing(Doorbell(other_table, 1)) as stranger, closing(Doorbell(table)) as master:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(zero.listen, lambda: hear("zero"))
-                nursery.start_soon(one.listen, lambda: hear("one"))
-                nursery.start_soon(stranger.listen, lambda: hear("stranger"))
-                for bell in (zero, master):
-                    woken = trio.Event()
-                    bell.ring(1)
-                    with trio.fail_after(5):
-                        await woken.wait()
-                one.ring(7)  # nobody is there
-                nursery.cancel_scope.cancel()
+    with (
+        closing(Doorbell(table, 0)) as zero,
+        closing(Doorbell(table, 1)) as one,
+        closing(Doorbell(other_table, 1)) as stranger,
+        closing(Doorbell(table)) as master,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(zero.listen, lambda: hear("zero"))
+            nursery.start_soon(one.listen, lambda: hear("one"))
+            nursery.start_soon(stranger.listen, lambda: hear("stranger"))
+            for bell in (zero, master):
+                woken = trio.Event()
+                bell.ring(1)
+                with trio.fail_after(5):
+                    await woken.wait()
+            one.ring(7)  # nobody is there
+            nursery.cancel_scope.cancel()
     assert heard == ["one", "one"]
     os.close(table)
     os.close(other_table)

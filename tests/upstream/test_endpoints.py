@@ -106,6 +106,10 @@ def machine(
         made.table.close()
 
 
+def wired(connection: UpstreamConnection) -> Wired:
+    return cast("Wired", connection)
+
+
 def claim(worker: Endpoints, **wish: Any) -> EndpointLease:  # noqa: ANN401
     lease = worker.claim(Wish(**wish))
     assert lease is not None
@@ -216,8 +220,8 @@ def test_what_changes_is_seen_by_the_next_request() -> None:
         made.table.heads.drain(1, drained=True, now=now)
         assert {claim(worker).endpoint for _ in range(4)} == {2}
         made.table.heads.remove(2)
+        made.table.heads.drain(0, drained=True, now=now)
         with pytest.raises(NoEndpoint) as caught:
-            made.table.heads.drain(0, drained=True, now=now)
             worker.claim(Wish())
         assert (caught.value.reason, caught.value.retry_after) == ("no upstream is available", 2)
         index = made.table.place(0, (int(socket.AF_INET), ("10.0.0.9", 80)), weight=1, now=now)
@@ -228,23 +232,23 @@ async def test_connections_are_kept_and_closed_with_their_endpoint() -> None:
     with machine() as made:
         worker = made.worker()
         lease = claim(worker, tried=[1, 2])
-        connection = cast("Wired", await lease.connect())
+        connection = await lease.connect()
         assert worker.busy == {connection}
         worker.tick()
-        assert connection.expired_at == made.now
-        lease.end(cast("UpstreamConnection", connection))
-        assert not worker.busy
+        assert wired(connection).expired_at == made.now
+        lease.end(connection)
+        assert worker.busy == set()
         again = claim(worker, tried=[1, 2])
         assert await again.connect() is connection
         fresh = claim(worker, tried=[1, 2])
-        other = cast("Wired", await fresh.connect(fresh=True))
+        other = await fresh.connect(fresh=True)
         assert other is not connection
-        again.end(cast("UpstreamConnection", connection))
+        again.end(connection)
         made.table.heads.probed(0, up=False, now=monotonic())
         claim(worker)
-        assert connection.closed
-        fresh.end(cast("UpstreamConnection", other))
-        assert other.closed
+        assert wired(connection).closed
+        fresh.end(other)
+        assert wired(other).closed
         worker.close()
 
 
