@@ -109,7 +109,7 @@ async def test_a_place_that_became_free_on_the_way_into_the_line() -> None:
 
 
 async def test_a_worker_that_does_not_hear_holds_up_nobody_for_long(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: object,  # noqa: ARG001
 ) -> None:
     machine = Machine()
     machine.deaf.add(1)
@@ -124,7 +124,6 @@ async def test_a_worker_that_does_not_hear_holds_up_nobody_for_long(
         await machine.somebody.wait()
     assert trio.current_time() - began <= PATIENCE * 1.2
     assert len(one) == 0
-    assert autojump_clock
 
 
 async def test_the_next_in_line_looks_for_itself_too(autojump_clock: object) -> None:  # noqa: ARG001
