@@ -1,8 +1,8 @@
 """An HTTP server to stand in front of, which can be told to behave badly.
 
-`python -m tests.faults.upstream PORT NAME` prints "listening on PORT" and answers every request with
-"Hello from worker NAME (pid PID)", after a delay.  What it does to a request is what it was told
-last, by `POST /mood/MOOD/N` to itself (not through a proxy): the next N requests are treated so.
+`python -m tests.faults.upstream PORT NAME` prints "listening on PORT" and answers every request
+with "Hello from worker NAME (pid PID)", after a delay.  What it does to a request is what it was
+told last, by `POST /mood/MOOD/N` to itself (not through a proxy): the next N are treated so.
 
 TERM is a graceful stop: no new connections, answers for what has come, then it is gone.
 """
@@ -38,6 +38,7 @@ class Behaviour:
         self.served = 0
         self.stopping = False
         self.connections: set[Connection] = set()
+        self.lost = asyncio.Event()
 
     def next_mood(self) -> str:
         self.served += 1
@@ -62,8 +63,9 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._shared.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._shared.connections.discard(self)
+        self._shared.lost.set()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -137,7 +139,8 @@ async def serve(port: int, name: str) -> None:
     for connection in list(shared.connections):
         connection.close_if_idle()
     while shared.connections:
-        await asyncio.sleep(DELAY)
+        shared.lost.clear()
+        await shared.lost.wait()
 
 
 @final
