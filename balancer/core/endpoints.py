@@ -96,6 +96,7 @@ class Chooser:
         self._offered: list[int] = []  # whom the policy knows of
         self._reweighed = False  # since the policy was told the weights
         self._bounded = False
+        self._sole: int | None = None  # where there is nothing to choose
         self._stale_at = NEVER
 
     @property
@@ -152,6 +153,8 @@ class Chooser:
         """
         if now >= self._stale_at:
             self._refresh(now)
+        if self._sole is not None and not tried:
+            return self._sole
         if prefer in self._ready and prefer not in tried and self._has_room(prefer, loads):
             return prefer
         if tried:
@@ -199,7 +202,10 @@ class Chooser:
     def _refresh(self, now: float) -> None:
         self._ready = self._find_ready(now)
         self._pool = self._find_pool()
+        self._sole = None
         self._bounded = any(state.max for state in self._states.values())
+        if len(self._pool) == len(self._ready) == 1 and not self._bounded:
+            self._sole = self._pool[0]
         self._weigh(now)
         self._stale_at = self._next_change(now)
         self._reweighed = True

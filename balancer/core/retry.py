@@ -13,7 +13,9 @@ And only if what was sent of the body can be sent again, and only within a budge
 fails, retries would multiply the load that made it fail.  The budget is a share of the requests of
 the last seconds, and not of those in progress: an upstream that is killed leaves all of its
 requests to be repeated at the same moment, which is what retries are for (Finagle's and Linkerd's
-budget; Envoy's looks at requests in progress, and gives most of such a burst up).
+budget; Envoy's looks at requests in progress, and gives most of such a burst up).  What found no
+connection has cost nobody anything, and is repeated without it: else a server that is away, and
+can't be ejected because another one is, would use it all up.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections import deque
 from enum import Enum
 from typing import final
 
-__all__ = ["IDEMPOTENT", "Failure", "RetryBudget", "may_retry", "status_of"]
+__all__ = ["IDEMPOTENT", "Failure", "RetryBudget", "costs", "may_retry", "status_of"]
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110 9.2.2."""
@@ -71,6 +73,11 @@ def may_retry(failure: Failure, *, idempotent: bool, replayable: bool) -> bool:
     if failure is Failure.CONNECT:
         return True
     return idempotent and failure in {Failure.STALE, Failure.BROKEN}
+
+
+def costs(failure: Failure) -> bool:
+    """Whether a retry after it has to be in the budget: an upstream may have worked in vain."""
+    return failure is not Failure.CONNECT
 
 
 @final

@@ -122,6 +122,13 @@ class Request:
             found = self._id = ids.choose(self._head.pick(ID_FIELD)[0], host)
         return found
 
+    def identify(self, said: str, host: str | None) -> str:
+        """``request_id``, for who has looked at X-Request-ID and at the client already."""
+        found: str = getattr(self, "_id", "")
+        if not found:
+            found = self._id = self._connection.shared.config.ids.choose(said, host)
+        return found
+
     def get_request_id(self) -> str:
         """``request_id``, for who needs a function."""
         return self.request_id

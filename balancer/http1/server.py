@@ -53,6 +53,11 @@ class Http1Server:
         """The reaper's clock, in seconds from anywhere: all deadlines are in it."""
         return self._shared.now
 
+    @property
+    def clock(self) -> Shared:
+        """What has ``now``, for who asks often."""
+        return self._shared
+
     def wrap(self, around: Callable[[Handler], Handler]) -> None:
         """Put something around the handler, for connections to come."""
         self._shared.handler = around(self._shared.handler)

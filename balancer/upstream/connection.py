@@ -10,7 +10,7 @@ Time is the reaper's (``clock``); when ``deadline`` has passed, ``expire`` inter
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import trio
 
@@ -21,17 +21,24 @@ from balancer.http1.replies import BadReply, parse_reply
 from balancer.upstream.errors import ClientLeft, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from balancer.http1.bodies import BodyReader
     from balancer.http1.config import Http1Config
     from balancer.http1.replies import Reply
     from balancer.http1.transport import Transport
 
-__all__ = ["UntilEnd", "UpstreamConnection"]
+__all__ = ["Clock", "UntilEnd", "UpstreamConnection"]
 
 HEAD_READ = 16384
 BODY_READ = 262144
+FINAL = 200
+"""The statuses below announce another response, or are the end of HTTP on this connection."""
+
+
+class Clock(Protocol):
+    """The reaper's: it stands still while the worker does."""
+
+    now: float
+    """Seconds."""
 
 
 @final
@@ -55,23 +62,39 @@ class UntilEnd:
 
 @final
 class UpstreamConnection:
-    """Owns its transport; ``close`` gives it back."""
+    """Owns its transport; ``close`` gives it back.
+
+    Args:
+        transport: The connected socket.
+        endpoint: Its row in the table.
+        limits: What a response's head may be like.
+        clock: That of ``deadline``.
+        open_ones: Where it is as long as it is open, for the reaper.
+    """
 
     __slots__ = (
         "_abandoned",
         "_clock",
         "_limits",
+        "_open_ones",
         "answered",
         "buffer",
         "bytes_in",
         "deadline",
         "endpoint",
+        "idle",
         "idle_since",
         "transport",
+        "watched",
     )
 
     def __init__(
-        self, transport: Transport, endpoint: int, limits: Http1Config, clock: Callable[[], float]
+        self,
+        transport: Transport,
+        endpoint: int,
+        limits: Http1Config,
+        clock: Clock,
+        open_ones: set[UpstreamConnection] | None = None,
     ) -> None:
         self.transport = transport
         self.endpoint = endpoint
@@ -80,10 +103,15 @@ class UpstreamConnection:
         self.answered = 0
         """How many responses have come."""
         self.deadline = math.inf
+        self.idle = False
+        """It is the pool's, and so are the next two."""
         self.idle_since = 0.0
+        self.watched = False
         self._limits = limits
         self._clock = clock
         self._abandoned = False
+        self._open_ones = set() if open_ones is None else open_ones
+        self._open_ones.add(self)
 
     @property
     def fresh(self) -> bool:
@@ -96,13 +124,14 @@ class UpstreamConnection:
         return not self.buffer and not self.transport.stirred
 
     def close(self) -> None:
-        """Give the socket back; what is on the way to us is not wanted any more."""
+        """Give the socket back; what is on the way to us is not wanted any more.  Idempotent."""
+        self._open_ones.discard(self)
         self.transport.send_eof()
         self.transport.close()
 
     def expect(self, seconds: float | None) -> None:
         """What is waited for next has so much time from now on; None: as much as it likes."""
-        self.deadline = math.inf if seconds is None else self._clock() + seconds
+        self.deadline = math.inf if seconds is None else self._clock.now + seconds
 
     def expire(self, now: float) -> None:
         """Interrupt a wait whose time is over."""
@@ -158,17 +187,18 @@ class UpstreamConnection:
         """
         scanned = 0
         while True:
-            if self.buffer:
+            buffer = self.buffer
+            if buffer:
                 try:
-                    found = parse_reply(self.buffer, self._limits, scanned)
+                    found = parse_reply(buffer, self._limits, scanned)
                 except BadReply as error:
                     raise UpstreamError(Failure.MALFORMED, error.reason) from None
                 if found is not None:
-                    self.buffer = self.buffer[found.size :]
-                    if not found.interim:
+                    self.buffer = buffer[found.size :]
+                    if found.status >= FINAL:
                         self.answered += 1
                     return found
-                scanned = len(self.buffer)
+                scanned = len(buffer)
             data = await self._receive(HEAD_READ, parks=parks)
             if not data:
                 raise self._broken("it closed the connection before its response was complete")
@@ -237,7 +267,7 @@ class UpstreamConnection:
         """A wait was interrupted: raise why, or return when it was not for our sake."""
         if self._abandoned:
             raise ClientLeft
-        if self._clock() >= self.deadline:
+        if self._clock.now >= self.deadline:
             raise UpstreamError(Failure.TIMEOUT, "it did not answer in time")
 
     def _broken(self, reason: str) -> UpstreamError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from balancer.net.endpoints import EndpointRow
     from balancer.settings.upstream import Upstream
     from balancer.upstream.connect import Address
+    from balancer.upstream.connection import Clock
 
 __all__ = ["Dialer"]
 
@@ -28,6 +29,7 @@ class Dialer:
         transport: Makes a transport of a connected socket, which it owns then.
         limits: What a response's head may be like.
         clock: That of the connections' deadlines.
+        open_ones: Where all that are open are written down.
         timeout: Seconds for a connection.
     """
 
@@ -35,12 +37,14 @@ class Dialer:
         self,
         transport: Callable[[socket.socket], Transport],
         limits: Http1Config,
-        clock: Callable[[], float],
+        clock: Clock,
+        open_ones: set[UpstreamConnection],
         timeout: float,
     ) -> None:
         self._transport = transport
         self._limits = limits
         self._clock = clock
+        self._open_ones = open_ones
         self._timeout = timeout
 
     async def __call__(self, row: EndpointRow, upstream: Upstream) -> UpstreamConnection:
@@ -53,4 +57,5 @@ class Dialer:
         if family == socket.AF_UNIX:
             target = cast("str", upstream.path)
         sock = await connect(cast("Address", (socket.AddressFamily(family), target)), self._timeout)
-        return UpstreamConnection(self._transport(sock), row.index, self._limits, self._clock)
+        transport = self._transport(sock)
+        return UpstreamConnection(transport, row.index, self._limits, self._clock, self._open_ones)

@@ -6,7 +6,7 @@ this decides by policy, health and limits, counts on the machine's shared table 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, final
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class NoEndpoint(Exception):  # noqa: N818 - an answer, not a mistake
 
 
 @final
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Wish:
     """What a request wants of the choice.
 
@@ -36,11 +36,17 @@ class Wish:
         key: What a hash policy goes by; empty if the request has no such thing.
         prefer: What its sticky cookie says; empty if it has none.
         tried: Endpoints where it has failed already: they are avoided.
+        costs: It repeats one that has cost an upstream something, and so the budget.
     """
 
     key: bytes = b""
     prefer: bytes = b""
-    tried: list[int] = field(default_factory=list)
+    tried: tuple[int, ...] = ()
+    costs: bool = False
+
+    def elsewhere(self, endpoint: int, *, costs: bool) -> Wish:
+        """The same, after it has failed there."""
+        return Wish(self.key, self.prefer, (*self.tried, endpoint), costs)
 
 
 class Lease(Protocol):
@@ -52,8 +58,11 @@ class Lease(Protocol):
     token: bytes
     """What a sticky cookie says to come back here."""
 
-    async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
-        """An idle connection, or (always, if ``fresh``) a new one; the caller's.
+    def idle(self) -> UpstreamConnection | None:
+        """A connection that has been used before, the caller's; None: there is none."""
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection, the caller's.
 
         Raises:
             UpstreamError: CONNECT.

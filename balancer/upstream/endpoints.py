@@ -11,6 +11,7 @@ looked at before each choice: a worker is never later than its next request.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import monotonic
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from balancer.net.endpoints import EndpointRow, WorkerView
     from balancer.settings.upstream import Upstream
-    from balancer.upstream.connection import UpstreamConnection
+    from balancer.upstream.connection import Clock, UpstreamConnection
     from balancer.upstream.pool import Pool
     from balancer.upstream.queue import Queue, Ticket
 
@@ -67,11 +68,9 @@ class Endpoints:
         pool: For idle connections.
         queue: For requests that have to wait.
         connect: A new connection to an endpoint: UpstreamError where there is none.
-        clock: That of the connections' deadlines.
+        open_ones: All connections that are open.
+        clock: That of their deadlines.
         config: The rest of the settings.
-
-    Attributes:
-        busy: Connections with a request, which the reaper has to look at.
     """
 
     def __init__(
@@ -82,12 +81,13 @@ class Endpoints:
         pool: Pool,
         queue: Queue,
         connect: Callable[[EndpointRow, Upstream], Awaitable[UpstreamConnection]],
-        clock: Callable[[], float],
+        open_ones: set[UpstreamConnection],
+        clock: Clock,
         config: EndpointsConfig,
     ) -> None:
         self.view = view
         self.pool = pool
-        self.busy: set[UpstreamConnection] = set()
+        self._open_ones = open_ones
         self._upstreams = upstreams
         self._connect = connect
         self._clock = clock
@@ -97,10 +97,10 @@ class Endpoints:
         self._bounded = any(each.max for each in upstreams)
         self._version: int | None = None
         self._rows: dict[int, EndpointRow] = {}
-        self._names: dict[int, str] = {}
-        self._tokens: dict[int, bytes] = {}
+        self._kept: set[int] = set()  # endpoints whose connections are used again
+        self._names: dict[int, tuple[str, bytes]] = {}  # the address, and its token
         self._by_token: dict[bytes, int] = {}
-        self._chooser = make_chooser(lambda index: self._names[index].encode())
+        self._chooser = make_chooser(lambda index: self._names[index][0].encode())
         self.uses_latency = self._chooser.uses_latency
 
     # -- who gets it --------------------------------------------------------------------------
@@ -140,9 +140,9 @@ class Endpoints:
                 return None
         else:
             view.begin(index)
-        if wish.tried:
+        if wish.costs:
             view.retried(index)
-        return EndpointLease(self, index, self._names[index], self._tokens[index])
+        return EndpointLease(self, index, *self._names[index])
 
     def _look(self) -> None:
         """The table has changed."""
@@ -152,9 +152,10 @@ class Endpoints:
             new = self._rows.get(index)
             if new is None or new.placed != old.placed or new.down or new.drained:
                 self.pool.forget(index)
-        self._names = {index: self._name(row) for index, row in self._rows.items()}
-        self._tokens = {index: _token(name) for index, name in self._names.items()}
-        self._by_token = {token: index for index, token in self._tokens.items()}
+        names = [(index, self._name(row)) for index, row in self._rows.items()]
+        self._names = {index: (name, _token(name)) for index, name in names}
+        self._by_token = {token: index for index, (_, token) in self._names.items()}
+        self._kept = {row.index for row in self._rows.values() if not (row.down or row.drained)}
         self._chooser.update([self._state(row) for row in self._rows.values()])
 
     def _name(self, row: EndpointRow) -> str:
@@ -164,7 +165,7 @@ class Endpoints:
         upstream = self._upstreams[row.upstream]
         return EndpointState(
             row.index,
-            self._names[row.index],
+            self._names[row.index][0],
             row.weight,
             upstream.max,
             upstream.backup,
@@ -187,11 +188,11 @@ class Endpoints:
 
     def keep(self, connection: UpstreamConnection) -> None:
         """Its response is complete: another request may use it."""
-        row = self._rows.get(connection.endpoint)
-        if row is None or row.down or row.drained:
-            connection.close()
+        connection.deadline = math.inf
+        if connection.endpoint in self._kept:
+            self.pool.put(connection, self._clock.now)
         else:
-            self.pool.put(connection, self._clock())
+            connection.close()
 
     def release(self, index: int) -> None:
         """A request is over: there is room for another one."""
@@ -233,8 +234,8 @@ class Endpoints:
 
     def tick(self) -> None:
         """Time has moved: interrupt what takes too long, close what nobody needs."""
-        now = self._clock()
-        for connection in list(self.busy):
+        now = self._clock.now
+        for connection in list(self._open_ones):
             connection.expire(now)
         self.pool.expire(now)
         self._budget.note(monotonic(), *self.view.spent())

@@ -19,28 +19,25 @@ SERVER_ERROR = 500
 class EndpointLease:
     """As in ``directory.Lease``; made by ``Endpoints``, which has counted it already."""
 
-    __slots__ = ("_connection", "_endpoints", "endpoint", "name", "token")
+    __slots__ = ("_endpoints", "endpoint", "name", "token")
 
     def __init__(self, endpoints: Endpoints, endpoint: int, name: str, token: bytes) -> None:
         self._endpoints = endpoints
         self.endpoint = endpoint
         self.name = name
         self.token = token
-        self._connection: UpstreamConnection | None = None
 
-    async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
-        """An idle connection, or (always, if ``fresh``) a new one.
+    def idle(self) -> UpstreamConnection | None:
+        """A connection that has been used before; None: there is none."""
+        return self._endpoints.pool.take(self.endpoint)
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection.
 
         Raises:
             UpstreamError: CONNECT.
         """
-        endpoints = self._endpoints
-        connection = None if fresh else endpoints.pool.take(self.endpoint)
-        if connection is None:
-            connection = await endpoints.dial(self.endpoint)
-        self._connection = connection
-        endpoints.busy.add(connection)
-        return connection
+        return await self._endpoints.dial(self.endpoint)
 
     def failed(self, failure: Failure) -> None:
         """The endpoint is to blame; the end of an idle connection says nothing about it."""
@@ -62,8 +59,6 @@ class EndpointLease:
     def end(self, connection: UpstreamConnection | None) -> None:
         """The attempt is over."""
         endpoints = self._endpoints
-        if self._connection is not None:
-            endpoints.busy.discard(self._connection)
         if connection is not None:
             endpoints.keep(connection)
         endpoints.release(self.endpoint)

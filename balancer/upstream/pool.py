@@ -11,7 +11,7 @@ The time that a connection may be idle is below what common servers allow (Node 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ class Pool:
     def __init__(self, size: int, idle_timeout: float) -> None:
         self._size = size
         self._idle_timeout = idle_timeout
-        self._all: OrderedDict[UpstreamConnection, None] = OrderedDict()  # the oldest first
-        self._by_endpoint: dict[int, list[UpstreamConnection]] = {}
+        self._count = 0
+        self._by_endpoint: dict[int, list[UpstreamConnection]] = {}  # the oldest first
 
     def __len__(self) -> int:
-        return len(self._all)
+        return self._count
 
     def take(self, endpoint: int) -> UpstreamConnection | None:
         """An idle connection, the caller's from now on; None: there is none."""
         idle = self._by_endpoint.get(endpoint)
         while idle:
             connection = idle.pop()
-            del self._all[connection]
-            connection.transport.watch(None)
+            connection.idle = False
+            self._count -= 1
             if connection.usable:
                 return connection
             connection.close()
@@ -55,23 +55,32 @@ class Pool:
         if not self._size or not connection.usable:
             connection.close()
             return
+        connection.idle = True
         connection.idle_since = now
-        self._all[connection] = None
-        self._by_endpoint.setdefault(connection.endpoint, []).append(connection)
-        connection.transport.watch(lambda: self._drop(connection))
-        if len(self._all) > self._size:
-            self._drop(next(iter(self._all)))
+        if not connection.watched:  # once for its whole life: it is looked at ``idle`` then
+            connection.watched = True
+            connection.transport.watch(partial(self._stirs, connection))
+        idle = self._by_endpoint.get(connection.endpoint)
+        if idle is None:
+            self._by_endpoint[connection.endpoint] = [connection]
+        else:
+            idle.append(connection)
+        self._count += 1
+        if self._count > self._size:
+            self._drop(min(self._oldest(), key=lambda each: each.idle_since))
 
     def expire(self, now: float) -> None:
         """Close those that have been idle for too long."""
         late = now - self._idle_timeout
-        while self._all and (oldest := next(iter(self._all))).idle_since <= late:
-            self._drop(oldest)
+        while too_old := [each for each in self._oldest() if each.idle_since <= late]:
+            for each in too_old:
+                self._drop(each)
 
     def forget(self, endpoint: int) -> None:
         """Close all of an endpoint that is gone, or down."""
         for connection in self._by_endpoint.pop(endpoint, []):
-            del self._all[connection]
+            self._count -= 1
+            connection.idle = False
             connection.close()
 
     def close(self) -> None:
@@ -79,7 +88,16 @@ class Pool:
         for endpoint in list(self._by_endpoint):
             self.forget(endpoint)
 
+    def _oldest(self) -> list[UpstreamConnection]:
+        """That of each endpoint."""
+        return [idle[0] for idle in self._by_endpoint.values() if idle]
+
+    def _stirs(self, connection: UpstreamConnection) -> None:
+        if connection.idle:
+            self._drop(connection)
+
     def _drop(self, connection: UpstreamConnection) -> None:
-        del self._all[connection]
         self._by_endpoint[connection.endpoint].remove(connection)
+        self._count -= 1
+        connection.idle = False
         connection.close()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from balancer.core.messages import WorkerConfig
     from balancer.http1.tally import Stats
     from balancer.http1.transport import Transport
+    from balancer.upstream.connection import Clock, UpstreamConnection
 
 __all__ = ["make_proxy"]
 
@@ -53,8 +54,9 @@ def make_proxy(
     view = WorkerView(EndpointTable.open(table), row)
 
     def make(
-        clock: Callable[[], float], transport: Callable[[socket.socket], Transport]
+        clock: Clock, transport: Callable[[socket.socket], Transport]
     ) -> tuple[Endpoints, Queue]:
+        open_ones: set[UpstreamConnection] = set()
         ring = bell.ring if bell is not None else _nobody
         queue = Queue(view, config.upstream_queue, config.upstream_queue_timeout, ring)
         endpoints = Endpoints(
@@ -63,7 +65,8 @@ def make_proxy(
             lambda name_of: _chooser(config, name_of),
             Pool(config.upstream_idle, config.upstream_idle_timeout),
             queue,
-            Dialer(transport, RESPONSE_LIMITS, clock, config.upstream_connect_timeout),
+            Dialer(transport, RESPONSE_LIMITS, clock, open_ones, config.upstream_connect_timeout),
+            open_ones,
             clock,
             _endpoints_config(config),
         )

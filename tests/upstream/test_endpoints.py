@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from contextlib import contextmanager
@@ -36,7 +37,10 @@ class Wired:
     def __init__(self, endpoint: int) -> None:
         self.endpoint = endpoint
         self.usable = True
+        self.idle = False
+        self.watched = False
         self.idle_since = 0.0
+        self.deadline = 1.0
         self.closed = False
         self.expired_at: float | None = None
         self.transport = self
@@ -64,6 +68,7 @@ class Machine:
         self.views: list[WorkerView] = []
         self.workers: list[Endpoints] = []
         self.now = 100.0
+        self.open_ones: set[UpstreamConnection] = set()
 
     def worker(self) -> Endpoints:
         row = len(self.views)
@@ -80,7 +85,8 @@ class Machine:
             Pool(8, 4.0),
             Queue(view, 10, 5.0, lambda row: self.workers[row]._queue.rung()),
             self._connect,
-            lambda: self.now,
+            self.open_ones,
+            self,
             EndpointsConfig(EjectionConfig(**self.options)),
         )
         self.workers.append(made)
@@ -88,7 +94,9 @@ class Machine:
 
     async def _connect(self, row: Any, _upstream: object) -> UpstreamConnection:  # noqa: ANN401
         await trio.lowlevel.checkpoint()
-        return cast("UpstreamConnection", Wired(row.index))
+        made = cast("UpstreamConnection", Wired(row.index))
+        self.open_ones.add(made)
+        return made
 
 
 @contextmanager
@@ -165,7 +173,7 @@ def test_failures_of_all_workers_eject() -> None:
         one, two = made.worker(), made.worker()
         for turn in range(5):
             worker = (one, two)[turn % 2]
-            lease = claim(worker, tried=[1, 2])
+            lease = claim(worker, tried=(1, 2))
             assert lease.endpoint == 0
             lease.failed(Failure.BROKEN)
             lease.end(None)
@@ -181,11 +189,11 @@ def test_an_answer_in_between_ends_the_run_and_a_500_does_not() -> None:
     with machine(after=2) as made:
         worker = made.worker()
         for status in (500, 200, 500, 404, 503):
-            lease = claim(worker, tried=[1, 2])
+            lease = claim(worker, tried=(1, 2))
             lease.answered(status, 0.1)
             lease.end(None)
         assert made.table.totals(0).run == 1
-        lease = claim(worker, tried=[1, 2])
+        lease = claim(worker, tried=(1, 2))
         lease.answered(500, 0.1)
         lease.end(None)
         assert {claim(worker).endpoint for _ in range(4)} == {1, 2}
@@ -194,7 +202,7 @@ def test_an_answer_in_between_ends_the_run_and_a_500_does_not() -> None:
 def test_the_end_of_an_idle_connection_is_nobodys_fault() -> None:
     with machine(after=1) as made:
         worker = made.worker()
-        lease = claim(worker, tried=[1, 2])
+        lease = claim(worker, tried=(1, 2))
         lease.failed(Failure.STALE)
         lease.end(None)
         assert made.table.totals(0).stale == 1
@@ -231,18 +239,18 @@ def test_what_changes_is_seen_by_the_next_request() -> None:
 async def test_connections_are_kept_and_closed_with_their_endpoint() -> None:
     with machine() as made:
         worker = made.worker()
-        lease = claim(worker, tried=[1, 2])
+        lease = claim(worker, tried=(1, 2))
         connection = await lease.connect()
-        assert worker.busy == {connection}
+        assert lease.idle() is None
         worker.tick()
         assert wired(connection).expired_at == made.now
         lease.end(connection)
-        assert worker.busy == set()
-        again = claim(worker, tried=[1, 2])
-        assert await again.connect() is connection
-        fresh = claim(worker, tried=[1, 2])
-        other = await fresh.connect(fresh=True)
-        assert other is not connection
+        assert connection.deadline == math.inf
+        again = claim(worker, tried=(1, 2))
+        assert again.idle() is connection
+        fresh = claim(worker, tried=(1, 2))
+        assert fresh.idle() is None
+        other = await fresh.connect()
         again.end(connection)
         made.table.heads.probed(0, up=False, now=monotonic())
         claim(worker)
@@ -255,7 +263,7 @@ async def test_connections_are_kept_and_closed_with_their_endpoint() -> None:
 def test_a_cookie_brings_back_to_where_it_came_from() -> None:
     with machine() as made:
         one, two = made.worker(), made.worker()
-        token = claim(one, tried=[0, 2]).token
+        token = claim(one, tried=(0, 2)).token
         assert {claim(two, prefer=token).endpoint for _ in range(4)} == {1}
         assert {claim(two, prefer=b"nonsense").endpoint for _ in range(3)} == {0, 1, 2}
         made.table.heads.drain(1, drained=True, now=monotonic())
@@ -274,7 +282,8 @@ def test_retries_are_counted_and_bounded_by_the_machines_budget() -> None:
         one, two = made.worker(), made.worker()
         for _ in range(40):
             assert one.may_retry()
-            claim(one, tried=[0])
+            claim(one, tried=(0,), costs=True)
+            claim(one, tried=(0,))  # after a refused connection
             if not two.may_retry():
                 break
         assert not one.may_retry()

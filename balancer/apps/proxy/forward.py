@@ -37,6 +37,7 @@ FOR, PROTO, HOST, PORT = (
 )  # fmt: skip
 STANDARD = b"forwarded"
 REQUEST_ID = b"x-request-id"
+ID_FIELD = (REQUEST_ID,)
 IDENTITY = frozenset({FOR, PROTO, HOST, PORT, STANDARD, REQUEST_ID})
 NOT_NOMINATED = IDENTITY | {
     b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"via",
@@ -75,7 +76,7 @@ class Client(NamedTuple):
 class Forwarder:
     """Writes the heads of one client's requests; remembers the last: the next is often equal."""
 
-    __slots__ = ("_block", "_client", "_config", "_fields", "_loops")
+    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "request_id")
 
     def __init__(self, client: Client, config: ForwardConfig) -> None:
         self._client = client
@@ -83,6 +84,8 @@ class Forwarder:
         self._block: bytes | None = None
         self._fields = b""
         self._loops = False
+        self.request_id = ""
+        """The X-Request-ID of the last request, if it had one."""
 
     def fields(self, head: Head) -> bytes:
         """The lines of a request's fields, but for framing, Upgrade and X-Request-ID.
@@ -92,6 +95,7 @@ class Forwarder:
         block = head.block
         if block is None or block != self._block:
             self._fields, self._loops = _rewrite(head.headers, self._client, self._config)
+            self.request_id = head.pick(ID_FIELD)[0]
             self._block = block
         return self._fields
 

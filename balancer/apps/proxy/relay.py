@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from balancer.apps.proxy.forward import VIA
@@ -12,6 +13,7 @@ from balancer.upstream.errors import UpstreamError
 if TYPE_CHECKING:
     from balancer.http1.exchange import Exchange
     from balancer.http1.replies import Reply
+    from balancer.http1.responses import ResponseHead
     from balancer.upstream.connection import UpstreamConnection
 
 __all__ = ["relay"]
@@ -19,12 +21,37 @@ __all__ = ["relay"]
 VIA_LINE = b"Via: %b\r\n" % VIA
 
 
+def is_whole(exchange: Exchange, reply: Reply, connection: UpstreamConnection) -> bool:
+    """Whether all of an answer has come, as it has for most, or none of it has a body."""
+    if not reply.has_body(exchange.method):
+        return True
+    length = reply.head.length
+    return length is not None and length <= ONE_SEND and len(connection.buffer) >= length
+
+
+def relay_whole(
+    exchange: Exchange, reply: Reply, connection: UpstreamConnection, extra: bytes
+) -> bytes | None:
+    """Send such an answer on; what the kernel didn't take of it, as ``respond_nowait``."""
+    head = _passed_on(reply.head, extra)
+    length = reply.head.length
+    if not length or not reply.has_body(exchange.method):
+        return exchange.respond_nowait(reply.status, head, b"")
+    body, connection.buffer = connection.buffer[:length], connection.buffer[length:]
+    return exchange.respond_nowait(reply.status, head, body)
+
+
+@lru_cache(maxsize=512)
+def _passed_on(head: ResponseHead, extra: bytes) -> ResponseHead:
+    return head._replace(lines=head.lines + VIA_LINE + extra)
+
+
 async def relay(
     exchange: Exchange,
     reply: Reply,
     connection: UpstreamConnection,
     seconds: float,
-    extra: bytes = b"",
+    extra: bytes,
 ) -> bool:
     """Send an answer on, in the client's framing; whether its connection may be used again.
 
@@ -42,19 +69,9 @@ async def relay(
         ClientGone: it left, or reads too slowly.
         UpstreamError: the answer broke off.
     """
-    head = reply.head._replace(lines=reply.head.lines + VIA_LINE + extra)
+    head = _passed_on(reply.head, extra)
     body = connection.body(reply, exchange.method)
-    if body is None:
-        await exchange.respond(reply.status, head, b"")
-        return reply.persist
-    length = head.length
-    if length is not None and length <= ONE_SEND and len(connection.buffer) >= length:
-        # what most are: it came in one piece
-        whole, connection.buffer = connection.buffer[:length], connection.buffer[length:]
-        rest = exchange.respond_nowait(reply.status, head, whole)
-        if rest is not None:
-            await exchange.send_rest(rest)
-        return reply.persist
+    assert body is not None  # else it is whole
     await exchange.start(reply.status, head)
     try:
         while not body.done:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from balancer.apps.proxy.config import ProxyConfig
     from balancer.http1.config import Http1Config
+    from balancer.http1.exchange import Exchange
     from balancer.http1.tally import Stats
     from balancer.http1.transport import Transport
     from balancer.net.doorbell import Doorbell
+    from balancer.upstream.connection import Clock
     from balancer.upstream.endpoints import Endpoints
     from balancer.upstream.queue import Queue
 
@@ -40,18 +42,16 @@ class ProxyService(HttpService):
     def __init__(
         self,
         config: ProxyConfig,
-        make: Callable[
-            [Callable[[], float], Callable[[socket.socket], Transport]], tuple[Endpoints, Queue]
-        ],
+        make: Callable[[Clock, Callable[[socket.socket], Transport]], tuple[Endpoints, Queue]],
         bell: Doorbell | None,
         engine: Http1Config,
         stats: Stats,
     ) -> None:
-        self._endpoints, self._queue = make(
-            lambda: self._server.now, lambda sock: self._server.transport(sock)
-        )
+        super().__init__(_nobody, engine, stats)
+        # what goes out uses the server's clock and poller, so the server comes first
+        self._endpoints, self._queue = make(self._server.clock, self._server.transport)
+        self.wrap(lambda _: ProxyHandler(config, self._endpoints))
         self._bell = bell
-        super().__init__(ProxyHandler(config, self._endpoints), engine, stats)
         self.tick = self._tick
 
     async def start(self, nursery: trio.Nursery) -> None:
@@ -68,3 +68,7 @@ class ProxyService(HttpService):
         self._endpoints.close()
         if self._bell is not None:
             self._bell.close()
+
+
+async def _nobody(_: Exchange) -> None:
+    """Answers nothing: there are no connections yet."""

@@ -8,10 +8,44 @@ if TYPE_CHECKING:
     from balancer.http1.exchange import Exchange
     from balancer.upstream.connection import UpstreamConnection
 
-__all__ = ["Upload"]
+__all__ = ["Nothing", "Upload", "upload_of"]
 
 REPLAYABLE = 65536
 """Bytes of a body that are kept for another attempt."""
+
+
+@final
+class Nothing:
+    """The body of a request that has none."""
+
+    __slots__ = ("framing",)
+
+    complete = True
+    replayable = True
+
+    def __init__(self, framing: bytes) -> None:
+        self.framing = framing
+
+    def begin(self) -> bytes:
+        """As ``Upload.begin``."""
+        return b""
+
+    async def rest(self, connection: UpstreamConnection, seconds: float) -> None:
+        """As ``Upload.rest``: never called, since it is complete."""
+
+
+NO_BODY = Nothing(b"")
+EMPTY_BODY = Nothing(b"content-length: 0\r\n")
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose requests say so when they have none (RFC 9110 8.6)."""
+
+
+def upload_of(exchange: Exchange) -> Upload | Nothing:
+    """The body of a request."""
+    head = exchange.head
+    if head.content_length or head.chunked:
+        return Upload(exchange)
+    return EMPTY_BODY if head.method in WITH_BODY else NO_BODY
 
 
 @final
@@ -31,10 +65,8 @@ class Upload:
         self._lost = False
         if head.chunked:
             self.framing = b"transfer-encoding: chunked\r\n"
-        elif head.content_length or head.method in {"POST", "PUT", "PATCH"}:
-            self.framing = b"content-length: %d\r\n" % head.content_length
         else:
-            self.framing = b""
+            self.framing = b"content-length: %d\r\n" % head.content_length
 
     @property
     def complete(self) -> bool:

@@ -15,6 +15,7 @@ from balancer.http1 import Http1Config, Http1Server, NullStats
 from balancer.http1.inline import drive
 from balancer.http1.polled import PolledTransport
 from balancer.settings import TrustedPeers
+from balancer.settings.policy import PolicyChoice
 from balancer.upstream.connect import connect
 from balancer.upstream.connection import UpstreamConnection
 from balancer.upstream.directory import NoEndpoint, Wish
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from balancer.upstream.queue import Ticket
 
 __all__ = ["Lab", "Talk", "lab"]
+
+ROUND_ROBIN = PolicyChoice("round-robin")
 
 
 @final
@@ -85,14 +88,15 @@ class _Lease:
         self.endpoint = endpoint
         self._lab = here
 
-    async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
+    def idle(self) -> UpstreamConnection | None:
+        return self._lab.pool.take(self.endpoint)
+
+    async def connect(self) -> UpstreamConnection:
         here = self._lab
-        if not fresh and (idle := here.pool.take(self.endpoint)):
-            return idle
         sock = await connect((socket.AF_INET, here.addresses[self.endpoint]), 3.0)
         plain = socket.SocketType(sock.family, sock.type, 0, sock.detach())
         transport = PolledTransport(plain, here.poller)
-        made = UpstreamConnection(transport, self.endpoint, Http1Config(), lambda: here.server.now)
+        made = UpstreamConnection(transport, self.endpoint, Http1Config(), here.server.clock)
         here.busy.append(made)
         return made
 
@@ -126,6 +130,7 @@ class Lab:
         self.budget = True
         self.full = False
         self.waiting = trio.Event()
+        self.ticket: Ticket | None = None
         self.abandoned = trio.Event()
         self.wishes: list[tuple[bytes, bytes]] = []
         self.busy: list[UpstreamConnection] = []
@@ -143,6 +148,7 @@ class Lab:
         return _Lease(self, left[0] if left else 0)
 
     async def wait(self, wish: Wish, ticket: Ticket) -> _Lease:
+        self.ticket = ticket
         self.waiting.set()
         await ticket.called(trio.current_time() + 5)
         if ticket.abandoned:
@@ -198,9 +204,21 @@ class Lab:
 
 @asynccontextmanager
 async def lab(
-    *, retries: int = 2, response_timeout: float = 60.0, upstreams: int = 1
+    *,
+    retries: int = 2,
+    response_timeout: float = 60.0,
+    upstreams: int = 1,
+    policy: PolicyChoice = ROUND_ROBIN,
+    sticky: bytes = b"",
+    trusted: tuple[str, ...] = (),
 ) -> AsyncIterator[Lab]:
-    config = ProxyConfig(ForwardConfig(TrustedPeers(())), retries, response_timeout)
+    config = ProxyConfig(
+        ForwardConfig(TrustedPeers(trusted)),
+        retries,
+        response_timeout,
+        policy=policy,
+        sticky=sticky,
+    )
     with Lab(config, upstreams) as here, trio.fail_after(10):
         async with trio.open_nursery() as here.nursery:
             here.server.open(here.nursery)

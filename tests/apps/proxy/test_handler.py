@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from balancer.core.retry import Failure
+from balancer.settings.policy import KeySource, PolicyChoice
 from tests.apps.proxy.lab import lab
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -389,15 +390,30 @@ async def test_nobody_listens() -> None:
         assert here.failures == [Failure.CONNECT]
 
 
-@pytest.mark.parametrize("budget", [True, False])
-async def test_retries_come_to_an_end(budget: bool) -> None:
+async def test_retries_come_to_an_end() -> None:
     async with lab() as here:
-        here.budget = budget
+        here.budget = False  # what found no connection needs none
         here.listeners[0].close()
         client = here.client()
         await client.say(GET)
         assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
-        assert here.failures == [Failure.CONNECT] * (3 if budget else 1)
+        assert here.failures == [Failure.CONNECT] * 3
+
+
+@pytest.mark.parametrize("budget", [True, False])
+async def test_what_may_have_cost_something_needs_a_budget(budget: bool) -> None:
+    async with lab() as here:
+        here.budget = budget
+        client, upstream, _ = await here.ask(GET)
+        upstream.reset()
+        if budget:
+            upstream = await here.upstream()
+            await upstream.hear()
+            await upstream.say(SHORT)
+            await client.hear(b"hello")
+        else:
+            assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.BROKEN]
 
 
 async def test_no_endpoint_is_a_503() -> None:
@@ -408,6 +424,70 @@ async def test_no_endpoint_is_a_503() -> None:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 3\r\n" in answer
         assert b"no upstream is available (request " in answer
+
+
+async def test_one_that_waits_for_room_gets_its_turn() -> None:
+    async with lab() as here:
+        here.full = True
+        client = here.client()
+        await client.say(GET)
+        await here.waiting.wait()
+        assert here.ticket is not None
+        here.ticket.call()
+        upstream = await here.upstream()
+        await upstream.hear()
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+
+
+async def test_one_that_leaves_while_it_waits_gives_its_place_up() -> None:
+    async with lab() as here:
+        here.full = True
+        client = here.client()
+        await client.say(GET)
+        await here.waiting.wait()
+        client.reset()
+        await here.abandoned.wait()
+
+
+async def test_a_key_and_a_cookie_decide() -> None:
+    choice = PolicyChoice("hash", KeySource.HEADER, "x-user")
+    async with lab(policy=choice, sticky=b"route") as here:
+        client, upstream, _ = await here.ask(GET)
+        for fields, wish, set_cookie in (
+            (b"", (b"", b""), True),
+            (b"X-User: me\r\nCookie: a=b; route=other\r\n", (b"me", b"other"), True),
+            (b"X-User: me\r\nX-User: you\r\nCookie: route=token\r\n", (b"me,you", b"token"), False),
+        ):
+            if fields:
+                await client.say(GET[:-2] + fields + b"\r\n")
+                await upstream.hear()
+            await upstream.say(SHORT)
+            head = await client.hear()
+            await client.hear(b"hello")
+            assert here.wishes[-1] == wish
+            line = b"Set-Cookie: route=token; Path=/; HttpOnly; SameSite=Lax\r\n"
+            assert (line in head) is set_cookie
+
+
+@pytest.mark.parametrize(
+    ("choice", "key"),
+    [
+        (PolicyChoice("hash", KeySource.IP), b"203.0.113.7"),
+        (PolicyChoice("hash", KeySource.URI), b"/a?b"),
+        (PolicyChoice("hash", KeySource.COOKIE, "Route"), b"x=y"),
+    ],
+)
+async def test_what_a_key_is_made_of(choice: PolicyChoice, key: bytes) -> None:
+    async with lab(policy=choice, trusted=("127.0.0.1",)) as here:
+        client = here.client()
+        fields = b"X-Forwarded-For: 203.0.113.7\r\nCookie: route=no; Route=x=y; Route=z\r\n"
+        await client.say(GET[:-2] + fields + b"\r\n")
+        upstream = await here.upstream()
+        await upstream.hear()
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        assert here.wishes == [(key, b"")]
 
 
 async def test_one_that_never_answers_is_a_504() -> None:
