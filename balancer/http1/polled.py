@@ -156,9 +156,14 @@ class PolledTransport(SocketTransport):
         held = self._held
         if held and self._fd >= 0 and self._followed_up is None:
             self._held = b""  # gone, too, when this fails
-            with suppress(ClientGone):
-                self._held = held[SocketTransport.send_nowait(self, held) :]
-            if self._follow() is None and self._eof_due:
+            try:  # without the three calls of ``suppress``: this is once per response
+                sent = SocketTransport.send_nowait(self, held)
+            except ClientGone:
+                sent = len(held)
+            if sent != len(held):
+                self._held = held[sent:]
+                self._follow()
+            elif self._eof_due:
                 self.send_eof()
 
     def _follow(self) -> trio.Event | None:
