@@ -9,7 +9,13 @@ from balancer.settings.units import show_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from balancer.core.control import ForkServerStatus, ListenerStatus, Status, WorkerStatus
+    from balancer.core.control import (
+        ForkServerStatus,
+        ListenerStatus,
+        Status,
+        UpstreamStatus,
+        WorkerStatus,
+    )
 
 __all__ = ["show_status"]
 
@@ -31,6 +37,10 @@ def show_status(status: Status) -> str:
         "",
         *_table(_LISTENERS, [_listener(listener) for listener in status.listeners]),
     ]
+    if status.upstreams:
+        lines += ["", *_table(_UPSTREAMS, [_upstream(each) for each in status.upstreams])]
+        if status.waiting:
+            lines += ["", f"waiting for an upstream: {status.waiting}"]
     if status.forkserver is not None:
         lines += ["", _fork_server(status.forkserver)]
     return "\n".join(lines)
@@ -41,8 +51,11 @@ _WORKERS = [
     "RSS",
 ]  # fmt: skip
 _LISTENERS = ["LISTENER", "QUEUED", "ACCEPTED", "REFUSED", "RECALLED"]
+_UPSTREAMS = [
+    "UPSTREAM", "STATE", "WEIGHT", "ACTIVE", "MAX", "REQUESTS", "FAILURES", "RETRIES", "NAME",
+]  # fmt: skip
 # these columns hold words, all others numbers
-_LEFT = {"STATE", "LISTENER"}
+_LEFT = {"STATE", "LISTENER", "UPSTREAM", "NAME"}
 
 
 def _worker(worker: WorkerStatus) -> list[str]:
@@ -64,6 +77,20 @@ def _worker(worker: WorkerStatus) -> list[str]:
 def _listener(listener: ListenerStatus) -> list[str]:
     counts = (listener.queued, listener.accepted, listener.refused, listener.recalled)
     return [listener.address, *map(str, counts)]
+
+
+def _upstream(upstream: UpstreamStatus) -> list[str]:
+    return [
+        upstream.address,
+        f"{upstream.state}{' (backup)' if upstream.backup else ''}",
+        str(upstream.weight),
+        str(upstream.active),
+        str(upstream.max or "-"),
+        str(upstream.requests),
+        str(upstream.failures),
+        str(upstream.retries),
+        upstream.name,
+    ]
 
 
 def _fork_server(server: ForkServerStatus) -> str:

@@ -19,7 +19,8 @@ import msgspec
 __all__ = [
     "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "ForkServerStatus", "GetStatus",
     "ListenerStatus", "MasterStatus", "Reload", "Reopen", "Reply", "Request", "Scale", "Status",
-    "Stop", "WorkerStatus", "decode_reply", "decode_request", "encode", "is_degraded", "to_status",
+    "Stop", "UpstreamStatus", "WorkerStatus", "decode_reply", "decode_request", "encode",
+    "is_degraded", "to_status",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -122,6 +123,25 @@ class ListenerStatus(msgspec.Struct, frozen=True):
     recalled: int
 
 
+class UpstreamStatus(msgspec.Struct, frozen=True):
+    """One address of a server that is stood in front of.
+
+    ``state`` is ready, down (by probes), ejected (by failed requests) or drained; ``name`` is what
+    was written on the command line.  The numbers are all workers', since the address is known.
+    """
+
+    address: str
+    name: str
+    state: str
+    backup: bool
+    weight: int
+    max: int
+    active: int
+    requests: int
+    failures: int
+    retries: int
+
+
 class ForkServerStatus(msgspec.Struct, frozen=True):
     """The process that workers are forked from."""
 
@@ -130,13 +150,15 @@ class ForkServerStatus(msgspec.Struct, frozen=True):
     pss_bytes: int | None = None
 
 
-class Status(msgspec.Struct, frozen=True):
-    """What ``balancer status --json`` prints."""
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What ``balancer status --json`` prints; a proxy has ``upstreams`` and requests that wait."""
 
     master: MasterStatus
     workers: list[WorkerStatus]
     listeners: list[ListenerStatus]
     forkserver: ForkServerStatus | None = None
+    upstreams: list[UpstreamStatus] = []
+    waiting: int = 0
 
 
 class _Version(msgspec.Struct):

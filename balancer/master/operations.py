@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
     from balancer.master.supervisor import Supervisor
+    from balancer.master.upstreams import Upstreams
     from balancer.master.worker import WorkerHandle
     from balancer.settings import Settings
 
@@ -59,7 +60,9 @@ class Operations:
         spawner: Spawner,
         nursery: trio.Nursery,
         hooks: MasterHooks | None = None,
+        upstreams: Upstreams | None = None,
     ) -> None:
+        self._upstreams = upstreams
         self._settings = settings
         self._supervisor = supervisor
         self._dispatcher = dispatcher
@@ -85,6 +88,7 @@ class Operations:
             self._dispatcher,
             self._ports,
             self._spawner,
+            self._upstreams,
         )
 
     async def reload(self) -> None:

@@ -159,7 +159,14 @@ class Master:
             self._upstreams,
         )
         operations = self.operations = Operations(
-            settings, supervisor, dispatcher, ports, spawner, nursery, self._hooks
+            settings,
+            supervisor,
+            dispatcher,
+            ports,
+            spawner,
+            nursery,
+            self._hooks,
+            self._upstreams,
         )
         dispatcher.on_reopened = self._reopened
         if plan.attended:
@@ -252,6 +259,8 @@ def _greet(settings: Settings, ports: Ports) -> None:
     logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings))
     for address in ports.addresses:
         logger.info("listening on %s", address)
+    if settings.upstreams:
+        logger.info("in front of %s (%s)", ", ".join(settings.upstreams), settings.upstream_policy)
     if names := unheard(settings):
         logger.warning("--engine uvicorn has no such limit: %s", ", ".join(names))
     if settings.app is None and not settings.upstreams and not all(map(_private, settings.bind)):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from balancer.master.slot import Slot
     from balancer.master.spawner import Spawner
     from balancer.master.supervisor import Supervisor
+    from balancer.master.upstreams import Upstreams
     from balancer.master.worker import WorkerHandle
     from balancer.settings import Settings
 
@@ -37,6 +38,7 @@ def make_status(
     dispatcher: Dispatcher,
     ports: Ports,
     spawner: Spawner,
+    upstreams: Upstreams | None = None,
 ) -> Status:
     """Everything that can be seen from the master, now."""
     slots = {slot.number: slot for slot in supervisor.slots}
@@ -54,6 +56,8 @@ def make_status(
             _listener(index, address, dispatcher) for index, address in enumerate(ports.addresses)
         ],
         forkserver=_forkserver(spawner.pid),
+        upstreams=[] if upstreams is None else upstreams.states(),
+        waiting=0 if upstreams is None else upstreams.table.waiting(),
     )
 
 

@@ -10,13 +10,16 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast, final
 
+from balancer.core.control import UpstreamStatus
+from balancer.core.health import availability
 from balancer.errors import UsageError
 from balancer.net.doorbell import Doorbell
 from balancer.net.endpoints import EndpointTable
+from balancer.net.endpoints.address import show_address
 from balancer.settings import parse_upstream
 
 if TYPE_CHECKING:
-    from balancer.net.endpoints import Address
+    from balancer.net.endpoints import Address, EndpointRow
     from balancer.settings import Settings, Upstream
 
 __all__ = ["Upstreams"]
@@ -49,6 +52,31 @@ class Upstreams:
         oldest = self.table.oldest_waiter()
         if oldest is not None:
             self._doorbell.ring(oldest)
+
+    def states(self) -> list[UpstreamStatus]:
+        """All endpoints, in the order of the command line."""
+        rows = sorted(self.table.heads.states(), key=lambda row: (row.upstream, row.index))
+        now = monotonic()
+        return [self._state(row, now) for row in rows]
+
+    def _state(self, row: EndpointRow, now: float) -> UpstreamStatus:
+        upstream = self.upstreams[row.upstream]
+        totals = self.table.totals(row.index)
+        state = availability(
+            drained=row.drained, down=row.down, ejected_until=row.ejected_until, now=now
+        )
+        return UpstreamStatus(
+            address=show_address(row.address) or str(upstream),
+            name=str(upstream),
+            state=state.value,
+            backup=upstream.backup,
+            weight=row.weight,
+            max=upstream.max,
+            active=totals.active,
+            requests=totals.requests,
+            failures=totals.failures,
+            retries=totals.retries,
+        )
 
     def close(self) -> None:
         """Close the table."""

@@ -8,6 +8,7 @@ from balancer.core.control import (
     ListenerStatus,
     MasterStatus,
     Status,
+    UpstreamStatus,
     WorkerStatus,
 )
 
@@ -50,4 +51,25 @@ def test_the_least() -> None:
         "LISTENER  QUEUED  ACCEPTED  REFUSED  RECALLED",
         "",
         "fork server · not running",
+    ]
+
+
+def test_a_proxy() -> None:
+    status = Status(
+        MasterStatus(1, "x", 0.2, "round-robin", "running"),
+        [],
+        [],
+        None,
+        [
+            UpstreamStatus("10.0.0.1:80", "http://a:80", "ready", False, 2, 10, 3, 1000, 4, 1),
+            UpstreamStatus("[::1]:80", "http://b:80", "down", True, 1, 0, 0, 0, 0, 0),
+        ],
+        7,
+    )
+    assert show_status(status).splitlines()[6:] == [
+        "UPSTREAM     STATE          WEIGHT  ACTIVE  MAX  REQUESTS  FAILURES  RETRIES  NAME",
+        "10.0.0.1:80  ready               2       3   10      1000         4        1  http://a:80",
+        "[::1]:80     down (backup)       1       0    -         0         0        0  http://b:80",
+        "",
+        "waiting for an upstream: 7",
     ]
