@@ -66,6 +66,16 @@ class Upstream:
         return f"{self.scheme}://{join_host_port(self.host, str(self.port))}"
 
     @property
+    def authority(self) -> str:
+        """What stands in Host for it where nothing else is known (RFC 9110 7.2)."""
+        if self.path is not None:
+            return "localhost"
+        host = join_host_port(self.host, "").removesuffix(":")
+        return (
+            host if self.port == PORTS[self.scheme] else join_host_port(self.host, str(self.port))
+        )
+
+    @property
     def server(self) -> tuple[str, str, int, str | None]:
         """What it stands for: two upstreams with the same are one server."""
         return self.scheme, _plain(self.host), self.port, self.path

@@ -94,9 +94,12 @@ def _endpoints_config(config: WorkerConfig) -> EndpointsConfig:
 
 def _proxy_config(config: WorkerConfig) -> ProxyConfig:
     host = config.upstream_host
+    first = parse_upstream(config.upstreams[0])
     return ProxyConfig(
         ForwardConfig(
-            TrustedPeers(config.forwarded_allow_ips), None if host is None else host.encode()
+            TrustedPeers(config.forwarded_allow_ips),
+            None if host is None else host.encode(),
+            first.authority.encode(),
         ),
         config.upstream_retries,
         config.upstream_response_timeout,

@@ -276,3 +276,15 @@ def test_any_text_is_an_upstream_that_reads_back_or_a_value_error(text: str) -> 
     assert 0 < upstream.port < 65536
     assert bool(upstream.host) != (upstream.path is not None)
     assert upstream.scheme in {"http", "https"}
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [
+        ("a", "a"), ("a:80", "a"), ("a:8080", "a:8080"), ("https://a", "a"),
+        ("https://a:80", "a:80"), ("[::1]", "[::1]"), ("[::1]:81", "[::1]:81"),
+        ("unix:/a", "localhost"),
+    ],
+)  # fmt: skip
+def test_the_host_of_who_has_none(text: str, authority: str) -> None:
+    assert parse_upstream(text).authority == authority
