@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,10 @@ def front(*flags: str) -> Iterator[tuple[BalancerServer, InThread, list[Upstream
         load = stack.enter_context(InThread(plan))
         pass_attempts(load, 200)
         yield server, load, upstreams
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def nothing_failed(load: InThread) -> None:
@@ -111,3 +117,59 @@ def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
         assert set(report.outcomes) <= {Outcome.OK, *BROKEN}, report.summary()
         until(lambda: server.workers and len(server.workers) == 2)
         assert upstreams
+
+
+def test_max_holds_for_all_workers_together_and_nobody_is_turned_away() -> None:
+    with ExitStack() as stack:
+        upstreams = [stack.enter_context(Upstream(str(number))) for number in (1, 2)]
+        texts = [f"127.0.0.1:{each.port},max=3" for each in upstreams]
+        server = stack.enter_context(BalancerServer(workers=2, upstreams=texts))
+        plan = Plan(port=server.port, concurrency=60, keep_alive=True, count=1500)
+        with InThread(plan) as load:
+            report = load.wait()
+        assert report.failed == 0, report.summary()
+        # 6 at a time, 10 ms each: 600 a second if no place is ever left empty
+        assert report.seconds < 4.5, report.summary()
+        assert [each.peak() for each in upstreams] == [3, 3]
+        assert all(each["active"] == 0 for each in server.status()["upstreams"])
+
+
+def test_a_killed_workers_places_are_given_to_others() -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream("1"))
+        text = f"127.0.0.1:{upstream.port},max=4"
+        server = stack.enter_context(BalancerServer(workers=2, upstreams=[text]))
+        plan = Plan(port=server.port, concurrency=40, keep_alive=True, duration=3600)
+        with InThread(plan) as load:
+            for _ in range(3):
+                pass_attempts(load, 150)
+                send(next(iter(server.wait_ready(2).values())), signal.SIGKILL)
+            pass_attempts(load, 300)
+            report = load.stop()
+        assert set(report.outcomes) <= {Outcome.OK, *BROKEN}, report.summary()
+        assert report.failed <= 3 * 40
+        assert upstream.peak() <= 4
+        server.wait_for(lambda status: status["upstreams"][0]["active"] == 0)
+
+
+def test_a_full_queue_and_a_long_wait_are_503s() -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream("1"))
+        text = f"127.0.0.1:{upstream.port},max=1"
+        flags = ("--upstream-queue", "2", "--upstream-queue-timeout", "100ms")
+        server = stack.enter_context(BalancerServer(*flags, workers=2, upstreams=[text]))
+        plan = Plan(port=server.port, concurrency=20, keep_alive=True, count=400)
+        with InThread(plan) as load:
+            report = load.wait()
+        assert set(report.outcomes) == {Outcome.OK, Outcome.BAD_STATUS}, report.summary()
+        assert upstream.peak() == 1
+        with stopped(upstream.process.pid), ExitStack() as clients:
+            # one of them has the place and hangs, the other one waits for it
+            both = [clients.enter_context(connected(server.port)) for _ in range(2)]
+            for each in both:
+                each.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            (told,), _, _ = select.select(both, [], [], 5.0)
+            answer = told.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 "), answer
+        assert b"retry-after: 1\r\n" in answer
+        assert b"no upstream had room for this request within 0.1 s (request " in answer

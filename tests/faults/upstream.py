@@ -36,9 +36,15 @@ class Behaviour:
         self.mood = "good"
         self.left = 0
         self.served = 0
+        self.busy = 0
+        self.peak = 0
         self.stopping = False
         self.connections: set[Connection] = set()
         self.lost = asyncio.Event()
+
+    def begin(self) -> None:
+        self.busy += 1
+        self.peak = max(self.peak, self.busy)
 
     def next_mood(self) -> str:
         self.served += 1
@@ -85,14 +91,16 @@ class Connection(asyncio.Protocol):
             self._shared.left = int(number)
             self._answer(200, b"done\n")
             return
-        if target == "/served":
-            self._answer(200, b"%d\n" % self._shared.served)
+        if target in {"/served", "/peak"}:
+            self._answer(200, b"%d\n" % getattr(self._shared, target[1:]))
             return
         self._busy = True
+        self._shared.begin()
         asyncio.get_running_loop().call_later(DELAY, self._do, self._shared.next_mood())
 
     def _do(self, mood: str) -> None:
         self._busy = False
+        self._shared.busy -= 1
         if self._transport.is_closing():
             return
         if mood == "reset":
@@ -175,6 +183,10 @@ class Upstream:
     def served(self) -> int:
         """How many requests have come, however they were treated."""
         return int(self._ask("/served"))
+
+    def peak(self) -> int:
+        """How many were in progress at the same time, at most."""
+        return int(self._ask("/peak"))
 
     def _ask(self, target: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
