@@ -23,7 +23,7 @@ from balancer.http1.responses import BODILESS, ResponseHead
 if TYPE_CHECKING:
     from balancer.http1.config import Http1Config
 
-__all__ = ["BadReply", "Reply", "parse_reply"]
+__all__ = ["REMEMBERED", "BadReply", "Reply", "parse_reply"]
 
 # Names that decide framing or fate, and those that belong to the connection.
 DECISIVE = (
@@ -63,6 +63,7 @@ NOT_NOMINATED = frozenset({
 })  # fmt: skip
 """What Connection must not take away: who could would change what the response says."""
 REMEMBERED = 2048
+"""Bytes of a head that is worth keeping, should it come again."""
 BLANK_LINE = b"\r\n\r\n"
 SWITCHING = 101
 UPGRADE_REQUIRED = 426

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.apps.proxy.key import cookie, key_reader
-from balancer.apps.proxy.relay import is_whole, relay, relay_whole
+from balancer.apps.proxy.relay import relay, relay_nowait
 from balancer.apps.proxy.session import Session
 from balancer.apps.proxy.tunnel import join
 from balancer.apps.proxy.upload import upload_of
@@ -191,13 +191,13 @@ class ProxyHandler:
         if reply.status == SWITCHING:
             await self._switch(exchange, connection, reply)
             return False
-        if is_whole(exchange, reply, connection):
-            unsent = relay_whole(exchange, reply, connection, extra)
-            if unsent is not None:
-                await exchange.send_rest(unsent)
-            return reply.persist and upload.complete
-        kept = await relay(exchange, reply, connection, seconds, extra)
-        return kept and upload.complete
+        unsent = relay_nowait(exchange, reply, connection, extra)
+        if unsent is None:
+            kept = await relay(exchange, reply, connection, seconds, extra)
+            return kept and upload.complete
+        if unsent:
+            await exchange.send_rest(unsent)
+        return reply.persist and upload.complete
 
     async def _final(
         self, exchange: Exchange, connection: UpstreamConnection, reply: Reply, *, parks: bool

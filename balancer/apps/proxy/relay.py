@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from balancer.apps.proxy.forward import VIA
 from balancer.http1.exchange import ONE_SEND
-from balancer.http1.responses import NOT_IN_TRAILERS
+from balancer.http1.replies import REMEMBERED
+from balancer.http1.responses import BODILESS, NOT_IN_TRAILERS
 from balancer.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -16,34 +17,45 @@ if TYPE_CHECKING:
     from balancer.http1.responses import ResponseHead
     from balancer.upstream.connection import UpstreamConnection
 
-__all__ = ["relay"]
+__all__ = ["relay", "relay_nowait"]
 
 VIA_LINE = b"Via: %b\r\n" % VIA
 
 
-def is_whole(exchange: Exchange, reply: Reply, connection: UpstreamConnection) -> bool:
-    """Whether all of an answer has come, as it has for most, or none of it has a body."""
-    if not reply.has_body(exchange.method):
-        return True
-    length = reply.head.length
-    return length is not None and length <= ONE_SEND and len(connection.buffer) >= length
-
-
-def relay_whole(
+def relay_nowait(
     exchange: Exchange, reply: Reply, connection: UpstreamConnection, extra: bytes
 ) -> bytes | None:
-    """Send such an answer on; what the kernel didn't take of it, as ``respond_nowait``."""
-    head = _passed_on(reply.head, extra)
-    length = reply.head.length
-    if not length or not reply.has_body(exchange.method):
-        return exchange.respond_nowait(reply.status, head, b"")
-    body, connection.buffer = connection.buffer[:length], connection.buffer[length:]
-    return exchange.respond_nowait(reply.status, head, body)
+    """Send an answer on that is complete, as most are when their heads have come.
+
+    Returns:
+        What the kernel didn't take of it, which is b"" as a rule; None: it is for ``relay``.
+    """
+    status, head = reply.status, reply.head
+    body = b""
+    if status not in BODILESS and exchange.method != "HEAD":
+        length, buffer = head.length, connection.buffer
+        if length is None or length > ONE_SEND or len(buffer) < length:
+            return None
+        if length == len(buffer):
+            body, connection.buffer = buffer, b""
+        else:
+            body, connection.buffer = buffer[:length], buffer[length:]
+    return exchange.respond_nowait(status, _passed_on(head, extra), body) or b""
 
 
-@lru_cache(maxsize=512)
 def _passed_on(head: ResponseHead, extra: bytes) -> ResponseHead:
+    """What is sent on of a head."""
+    if len(head.lines) > REMEMBERED:
+        return _add(head, extra)
+    return _add_again(head, extra)
+
+
+def _add(head: ResponseHead, extra: bytes) -> ResponseHead:
     return head._replace(lines=head.lines + VIA_LINE + extra)
+
+
+# as the heads themselves: a server that says the same again is read once
+_add_again = lru_cache(maxsize=512)(_add)
 
 
 async def relay(
@@ -71,7 +83,7 @@ async def relay(
     """
     head = _passed_on(reply.head, extra)
     body = connection.body(reply, exchange.method)
-    assert body is not None  # else it is whole
+    assert body is not None  # else it is complete
     await exchange.start(reply.status, head)
     try:
         while not body.done:
