@@ -57,7 +57,9 @@ def test_it_goes_when_the_server_fails(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("text", ["", OURS, "999999999\n", "4194305"])
+@pytest.mark.parametrize(
+    "text", ["", OURS, "999999999\n", "4194305"], ids=["empty", "ours", "no pid", "nobody"]
+)
 def test_a_stale_file_is_replaced(path: Path, text: str) -> None:
     path.write_text(text)
     with pid_file(str(path)):
