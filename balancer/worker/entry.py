@@ -28,6 +28,7 @@ from balancer.apps.asgi.asyncio_only import asyncio_only_modules
 from balancer.core.messages import BootFailed, encode_frame
 from balancer.errors import AppError, BalancerError
 from balancer.net.handoff import HandoffReceiver
+from balancer.net.identity import take_on
 from balancer.net.mailbox import Mailbox
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
@@ -36,7 +37,6 @@ from balancer.worker.app import find_app, import_app, servers
 from balancer.worker.current import become, forbid_servers
 from balancer.worker.group import make_group
 from balancer.worker.hooks import WorkerHooks, load_hooks
-from balancer.worker.identity import take_on
 from balancer.worker.program import adopt
 from balancer.worker.services import make_service
 from balancer.worker.worker import Worker

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from balancer.errors import RunError
-from balancer.worker.identity import take_on
+from balancer.net.identity import take_on
 from tests.net.children import exit_code, run_child
 
 NOBODY = 65534

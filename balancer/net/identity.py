@@ -1,4 +1,4 @@
-"""A worker's user and group: what only root may open, the master has opened."""
+"""The user and group of a process of the master's: what only root may open, is open by then."""
 
 from __future__ import annotations
 
