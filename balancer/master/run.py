@@ -26,6 +26,7 @@ from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.master.upstreams import Upstreams
+from balancer.master.watcher import Watcher, watcher_config
 from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind
@@ -178,6 +179,8 @@ class Master:
         ports.open(dispatcher)
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
+        if self._upstreams is not None:
+            nursery.start_soon(Watcher(watcher_config(settings), self._upstreams.table).run)
         nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)

@@ -6,23 +6,25 @@ starts, and says when a worker is dead, so that what it had in progress counts n
 
 from __future__ import annotations
 
-import socket
+import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, final
 
 from balancer.core.control import UpstreamStatus
 from balancer.core.health import availability
-from balancer.errors import UsageError
 from balancer.net.doorbell import Doorbell
 from balancer.net.endpoints import EndpointTable
 from balancer.net.endpoints.address import show_address
 from balancer.settings import parse_upstream
+from balancer.upstream.placement import place_all, resolve
 
 if TYPE_CHECKING:
-    from balancer.net.endpoints import Address, EndpointRow
-    from balancer.settings import Settings, Upstream
+    from balancer.net.endpoints import EndpointRow
+    from balancer.settings import Settings
 
 __all__ = ["Upstreams"]
+
+logger = logging.getLogger("balancer")
 
 
 @final
@@ -35,12 +37,11 @@ class Upstreams:
 
     def __init__(self, settings: Settings) -> None:
         self.upstreams = [parse_upstream(text) for text in settings.upstreams]
-        found = [(each, _addresses(each, settings)) for each in self.upstreams]
+        found = resolve(self.upstreams, settings.where("upstreams"))
         self.table = EndpointTable.create()
+        for sentence in place_all(self.table, self.upstreams, found):
+            logger.warning("%s", sentence)
         self._doorbell = Doorbell(self.table.fd)
-        for number, (upstream, addresses) in enumerate(found):
-            for address in addresses:
-                self.table.place(number, address, weight=upstream.weight, now=monotonic())
 
     def admit(self, row: int) -> None:
         """A worker is about to start."""
@@ -82,15 +83,3 @@ class Upstreams:
         """Close the table."""
         self._doorbell.close()
         self.table.close()
-
-
-def _addresses(upstream: Upstream, settings: Settings) -> list[Address]:
-    if upstream.path is not None:
-        return [(socket.AF_UNIX, "")]
-    try:
-        found = socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(
-            f"{settings.where('upstreams')} {upstream.text}: {error.strerror}"
-        ) from None
-    return list(dict.fromkeys((int(family), cast("Any", target)) for family, *_, target in found))
