@@ -43,6 +43,12 @@ def nothing_failed(load: InThread) -> None:
     assert report.max_lag < 1.0, "the client was too slow to call this a load"
 
 
+def failed(load: InThread) -> int:
+    """What has failed so far; ``Report.failed`` counts what is in progress, too."""
+    outcomes = dict(load.report.outcomes)
+    return sum(count for outcome, count in outcomes.items() if outcome != Outcome.OK)
+
+
 def test_a_graceful_stop_is_not_noticed() -> None:
     with front() as (_, load, upstreams):
         for upstream in upstreams:
@@ -105,14 +111,14 @@ def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
     with front() as (server, load, upstreams):
         for _ in range(3):
             victim = next(iter(ready(server.wait_for(lambda s: len(ready(s)) == 2)).values()))
-            before = load.report.failed
+            before = failed(load)
             with stopped(victim):
                 active = sum(
                     each["active"] for each in server.status()["workers"] if each["pid"] == victim
                 )
                 send(victim, signal.SIGKILL)
             pass_attempts(load, 200)
-            assert load.report.failed - before <= active, load.report.summary()
+            assert failed(load) - before <= active, load.report.summary()
         report = load.stop()
         assert set(report.outcomes) <= {Outcome.OK, *BROKEN}, report.summary()
         until(lambda: server.workers and len(server.workers) == 2)
@@ -173,3 +179,24 @@ def test_a_full_queue_and_a_long_wait_are_503s() -> None:
         assert answer.startswith(b"HTTP/1.1 503 "), answer
         assert b"retry-after: 1\r\n" in answer
         assert b"no upstream had room for this request within 0.1 s (request " in answer
+
+
+def test_one_that_hangs_takes_only_what_it_had_along() -> None:
+    flags = (
+        "--probe", "http:/served", "--probe-interval", "200ms", "--probe-timeout", "200ms",
+        "--upstream-response-timeout", "1s", "--eject-after", "off",
+    )  # fmt: skip
+    with front(*flags) as (server, load, upstreams):
+        with stopped(upstreams[1].process.pid):
+            line = server.wait_for_line(f"{upstreams[1].port}.* down")
+            pass_attempts(load, 600)
+        server.wait_for_line(f"{upstreams[1].port}.* up", after=len(server.log_lines()) - 1)
+        served = upstreams[1].served()
+        pass_attempts(load, 100)
+        assert upstreams[1].served() > served
+        report = load.stop()
+        assert report.failures, "some were there when it stopped"
+        # 100 ms until every worker knows, and it is a busy machine
+        late = [each for each in report.failures if each.start > line.at + 0.1]
+        assert not late, report.summary()
+        assert set(report.outcomes) == {Outcome.OK, Outcome.BAD_STATUS}, report.summary()
