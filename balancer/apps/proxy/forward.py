@@ -16,13 +16,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from balancer.http1.responses import NOT_IN_TRAILERS as NOT_IN_ANY_TRAILERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from balancer.core.forwarded import Trusted
     from balancer.http1.head import Head
 
-__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder"]
+__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "trailer_lines"]
 
 VIA = b"1.1 balancer"
 """What we add to Via (RFC 9110 7.6.3), and know ourselves by."""
@@ -44,6 +46,9 @@ NOT_NOMINATED = IDENTITY | {
 }  # fmt: skip
 """What a client's Connection can't take away: it would change who asks, or for what."""
 ALIASES = frozenset(name.replace(b"-", b"_") for name in IDENTITY | OWN if b"-" in name)
+NOT_IN_TRAILERS = OWN | NOT_NOMINATED | NOT_IN_ANY_TRAILERS | {b"max-forwards", b"range"}
+"""RFC 9110 6.5.1: framing, routing, who asks, and what a request is about: all of it has been read
+before trailers come.  Node's parser refuses a Content-Length even here."""
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 
@@ -138,6 +143,17 @@ def _is_alias(name: bytes) -> bool:
     return (b"_" in name or b"." in name) and name.replace(b".", b"_").replace(
         b"-", b"_"
     ) in ALIASES
+
+
+def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The trailers of a request that may go on, as lines."""
+    return b"".join(
+        [
+            b"%b: %b\r\n" % (name, value)
+            for name, value in trailers
+            if name not in NOT_IN_TRAILERS and not _is_alias(name)
+        ]
+    )
 
 
 def _accepts_trailers(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
+from balancer.apps.proxy.forward import trailer_lines
+
 if TYPE_CHECKING:
     from balancer.http1.exchange import Exchange
     from balancer.upstream.connection import UpstreamConnection
@@ -112,8 +114,7 @@ class Upload:
             return piece
         framed = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
         if self._exchange.body_read:
-            lines = b"".join([b"%b: %b\r\n" % field for field in self._exchange.trailers])
-            framed += b"0\r\n%b\r\n" % lines
+            framed += b"0\r\n%b\r\n" % trailer_lines(self._exchange.trailers)
         return framed
 
     def _keep(self, piece: bytes) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.apps.proxy.forward import Client, ForwardConfig, Forwarder
+from balancer.apps.proxy.forward import Client, ForwardConfig, Forwarder, trailer_lines
 from balancer.http1 import Http1Config, RequestError
 from balancer.http1.heads import parse_head
 from balancer.settings import TrustedPeers
@@ -148,6 +148,18 @@ def test_trailers_are_accepted_for_those_behind_us() -> None:
     fields = forward("TE: trailers, gzip", "Connection: TE")
     assert ("te", "trailers") in fields
     assert ("connection", "te") in fields
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"expect",
+        b"authorization", b"cookie", b"x-forwarded-for", b"x_forwarded_for", b"content_length",
+        b"x-request-id", b"via", b"te", b"trailer", b"content-type",
+    ],
+)  # fmt: skip
+def test_trailers_say_nothing_that_a_head_decides(name: bytes) -> None:
+    assert trailer_lines([(b"x-sum", b"1"), (name, b"5")]) == b"x-sum: 1\r\n"
 
 
 def test_the_same_block_is_written_once() -> None:
