@@ -147,6 +147,8 @@ def _frame(head: Head) -> None:
 def _locate(head: Head) -> None:
     """RFC 9112 3.2 and 3.3: the four forms of a target, and the Host they need."""
     hosts = _values(head.headers, b"host")  # h11: at most one, and one from HTTP/1.1
+    if not hosts and head.http_version == "1.1":  # h11 lets HTTP/1.2 pass, which is 1.1 to us
+        raise RequestError(400, "Missing mandatory Host: header")
     if hosts and hosts[0] and not VALID_HOST(hosts[0]):
         raise RequestError(400, "the Host field is not a host with an optional port")
     if head.method == "CONNECT":

@@ -147,6 +147,7 @@ BAD = {
     "LF before the line is long": (b"GET /\n" + b"a" * 9000, 400),
     "LF after the line is long": (b"a" * 9000 + b"\n", 414),
     "a bad field behind many": (GET + b"X: y\r\nTe: y\r\n" * 45 + b"X y\r\n\r\n", 400),
+    "no host in 1.2": (b"GET / HTTP/1.2\r\nX: y\r\n\r\n", 400),
     "many fields and no host": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 99 + b"\r\n", 400),
     "many fields and an LF": (GET + b"X: y\n" + b"X: y\r\n" * 100 + b"\r\n", 400),
 }  # fmt: skip
