@@ -218,6 +218,8 @@ def _assemble(
     }
     chunked = any(name == b"transfer-encoding" for name, _, _ in fields)
     length = _length([value for name, _, value in fields if name == b"content-length"])
+    if status == SWITCHING and not (modern and any(name == b"upgrade" for name, _, _ in fields)):
+        raise BadReply("a 101 must be HTTP/1.1 and say in Upgrade what follows")
     if chunked and length is not None:
         raise BadReply("both Content-Length and Transfer-Encoding")
     dropped = HOP_BY_HOP | {b"content-length"} | (options - NOT_NOMINATED)

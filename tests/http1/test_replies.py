@@ -147,6 +147,18 @@ def test_interim_responses() -> None:
     assert found.fields == ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
 
 
+@pytest.mark.parametrize(
+    "switch",
+    [
+        b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.0 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    ],
+)
+def test_a_switch_to_nobody_knows_what(switch: bytes) -> None:
+    with pytest.raises(BadReply, match="101"):
+        parse(switch)
+
+
 FIELDS = st.sampled_from([
     b"Server: nginx", b"Date: Tue, 24 Nov 2026 06:00:00 GMT", b"Date:", b"Content-Type: text/html",
     b"Content-Length: 5", b"content-length:5", b"Content-Length: x", b"Connection: close",
