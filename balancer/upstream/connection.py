@@ -75,6 +75,7 @@ class UpstreamConnection:
     __slots__ = (
         "_abandoned",
         "_clock",
+        "_interim",
         "_limits",
         "_open_ones",
         "answered",
@@ -112,6 +113,8 @@ class UpstreamConnection:
         self._abandoned = False
         self._open_ones = set() if open_ones is None else open_ones
         self._open_ones.add(self)
+        self._interim = False
+        """The response in progress has begun with a 1xx."""
 
     @property
     def fresh(self) -> bool:
@@ -197,6 +200,9 @@ class UpstreamConnection:
                     self.buffer = buffer[found.size :]
                     if found.status >= FINAL:
                         self.answered += 1
+                        self._interim = False
+                    else:
+                        self._interim = True
                     return found
                 scanned = len(buffer)
             data = await self._receive(HEAD_READ, parks=parks)
@@ -271,6 +277,6 @@ class UpstreamConnection:
             raise UpstreamError(Failure.TIMEOUT, "it did not answer in time")
 
     def _broken(self, reason: str) -> UpstreamError:
-        if self.buffer:
+        if self.buffer or self._interim:  # it has begun to answer: no retry
             return UpstreamError(Failure.TRUNCATED, reason)
         return UpstreamError(Failure.BROKEN if self.fresh else Failure.STALE, reason)

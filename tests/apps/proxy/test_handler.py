@@ -315,6 +315,16 @@ async def test_what_is_no_answer_is_a_502(answer: bytes, failure: Failure) -> No
         assert here.failures == [failure]
 
 
+async def test_one_that_has_begun_to_answer_is_not_asked_again() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await client.hear()
+        await upstream.stream.aclose()
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.TRUNCATED]
+
+
 async def test_an_idle_connection_that_has_closed_is_not_taken() -> None:
     async with lab() as here:
         client, upstream, _ = await here.ask(GET)
