@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from balancer.core.forwarded import Trusted
     from balancer.http1.head import Head
 
-__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "trailer_lines"]
+__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "offer", "trailer_lines"]
 
 VIA = b"1.1 balancer"
 """What we add to Via (RFC 9110 7.6.3), and know ourselves by."""
 
 OWN = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade", b"content-length", b"expect", b"host",
+    b"transfer-encoding", b"upgrade", b"content-length", b"expect", b"host", b"http2-settings",
 })  # fmt: skip
 """What is said by each hop for itself, or written anew."""
 FOR, PROTO, HOST, PORT = (
@@ -46,10 +46,12 @@ NOT_NOMINATED = IDENTITY | {
 }  # fmt: skip
 """What a client's Connection can't take away: it would change who asks, or for what."""
 ALIASES = frozenset(name.replace(b"-", b"_") for name in IDENTITY | OWN if b"-" in name)
+OTHER_HTTP = frozenset({b"h2c", b"h2", b"http"})
 NOT_IN_TRAILERS = OWN | NOT_NOMINATED | NOT_IN_ANY_TRAILERS | {b"max-forwards", b"range"}
 """RFC 9110 6.5.1: framing, routing, who asks, and what a request is about: all of it has been read
 before trailers come.  Node's parser refuses a Content-Length even here."""
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
 
 
 @final
@@ -143,6 +145,27 @@ def _is_alias(name: bytes) -> bool:
     return (b"_" in name or b"." in name) and name.replace(b".", b"_").replace(
         b"-", b"_"
     ) in ALIASES
+
+
+def offer(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What Upgrade offers, to be offered again (RFC 9110 7.8); b"": nothing that we pass on.
+
+    Another HTTP is not: in such a tunnel a client would send requests that nobody here has seen,
+    past all that the proxy is there for (RFC 9113 3.1 has withdrawn ``h2c``).
+    """
+    wanted = [
+        member.strip(b" \t")
+        for name, value in headers
+        if name == b"upgrade"
+        for member in value.split(b",")
+    ]
+    return b", ".join(
+        [
+            each
+            for each in wanted
+            if PROTOCOL(each) and each.partition(b"/")[0].lower() not in OTHER_HTTP
+        ]
+    )
 
 
 def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:

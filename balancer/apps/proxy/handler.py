@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from balancer.apps.proxy.forward import offer
 from balancer.apps.proxy.key import cookie, key_reader
 from balancer.apps.proxy.relay import relay, relay_nowait
 from balancer.apps.proxy.session import Session
@@ -241,7 +242,7 @@ class ProxyHandler:
     async def _switch(
         self, exchange: Exchange, connection: UpstreamConnection, reply: Reply
     ) -> None:
-        if not exchange.upgrade_requested:
+        if not _upgrade(exchange):
             raise UpstreamError(
                 Failure.MALFORMED, "it switched protocols and nobody had asked for it"
             )
@@ -272,8 +273,10 @@ def _log(exchange: Exchange, lease: Lease, error: UpstreamError, *, again: bool)
 
 def _upgrade(exchange: Exchange) -> bytes:
     """The offer to leave HTTP, made anew (RFC 9110 7.8)."""
-    wanted = b", ".join([value for name, value in exchange.headers if name == b"upgrade"])
-    return b"connection: upgrade\r\nupgrade: %b\r\n" % wanted
+    if not exchange.upgrade_requested:
+        return b""
+    wanted = offer(exchange.headers)
+    return b"connection: upgrade\r\nupgrade: %b\r\n" % wanted if wanted else b""
 
 
 async def _unavailable(exchange: Exchange, nobody: NoEndpoint) -> None:

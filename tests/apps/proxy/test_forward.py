@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.apps.proxy.forward import Client, ForwardConfig, Forwarder, trailer_lines
+from balancer.apps.proxy.forward import Client, ForwardConfig, Forwarder, offer, trailer_lines
 from balancer.http1 import Http1Config, RequestError
 from balancer.http1.heads import parse_head
 from balancer.settings import TrustedPeers
@@ -148,6 +148,22 @@ def test_trailers_are_accepted_for_those_behind_us() -> None:
     fields = forward("TE: trailers, gzip", "Connection: TE")
     assert ("te", "trailers") in fields
     assert ("connection", "te") in fields
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"),
+    [
+        ([b"websocket"], b"websocket"),
+        ([b"a/1,b", b"c"], b"a/1, b, c"),
+        ([b"h2c"], b""),
+        ([b"H2C, websocket,"], b"websocket"),
+        ([b"HTTP/2.0, h2c/x, h2c: x, \xff"], b""),
+        ([], b""),
+    ],
+)
+def test_no_other_http_is_offered(said: list[bytes], offered: bytes) -> None:
+    assert offer([(b"host", b"a"), *((b"upgrade", each) for each in said)]) == offered
+    assert "http2-settings" not in dict(forward("HTTP2-Settings: AAAA"))
 
 
 @pytest.mark.parametrize(
