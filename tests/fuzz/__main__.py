@@ -15,7 +15,7 @@ from tests.fuzz.campaign import Campaign, Figures, make_case
 from tests.fuzz.llhttp import NODE, Llhttp
 from tests.fuzz.shrink import shrink
 
-SHARE = 20_000
+SHARE = 10_000
 """Cases that a process takes at a time."""
 SHOWN = 10
 
@@ -43,6 +43,8 @@ def main(cases: int, seed: int, first: int, processes: int) -> None:
     with ProcessPoolExecutor(processes) as pool:
         for figures in pool.map(partial(_run, seed), edges[:-1], edges[1:]):
             total.add(figures)
+            for failed in figures.failed:
+                print(f"case {failed.number}: {failed.reason[:1000]}", flush=True)
             done = total.counts["cases"]
             print(f"\r{done} cases, {len(total.failed)} failed", end="", file=sys.stderr)
     took = perf_counter() - began
@@ -52,8 +54,7 @@ def main(cases: int, seed: int, first: int, processes: int) -> None:
         print(f"{count:12d}  {name}")
     print(f"{len(total.failed):12d}  disagreements and failures")
     for failed in total.failed[:SHOWN]:
-        print(f"\ncase {failed.number}: {failed.reason[:2000]}")
-        print(f"smallest found: {shrink(make_case(seed, failed.number))!r}")
+        print(f"\ncase {failed.number}, smallest found: {shrink(make_case(seed, failed.number))!r}")
     sys.exit(bool(total.failed))
 
 

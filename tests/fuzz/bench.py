@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Self, final
@@ -16,6 +17,7 @@ from balancer.apps.proxy.handler import ProxyHandler
 from balancer.http1 import ClientGone, Http1Config, Http1Server, NullStats
 from balancer.settings import TrustedPeers
 from balancer.upstream.connection import UpstreamConnection
+from balancer.upstream.pool import Pool
 from tests.fuzz.oracle import read_requests
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from balancer.http1.transport import Address
     from balancer.upstream.directory import Wish
     from balancer.upstream.queue import Ticket
+    from tests.fuzz.oracle import Asked
 
 __all__ = ["Bench", "Habit", "Outcome", "Script", "Upstream"]
 
@@ -163,6 +166,8 @@ class Upstream(_Memory):
         self.pieces: list[bytes] = []
         self.starts: list[int] = []
         """Which of them begin a request."""
+        self.requests: list[Asked] = []
+        """What they say, by the oracle."""
         self.answered = 0
         self.reset = False
         self.late = False
@@ -185,11 +190,11 @@ class Upstream(_Memory):
             self.pieces[-1] += data  # it is the wire that has cut it
         else:
             self.pieces.append(data)
+        stream = b"".join(self.pieces)
+        self.requests = requests = read_requests(stream)
         if self._over or self._ends:
             self._between = False
             return
-        stream = b"".join(self.pieces)
-        requests = read_requests(stream)
         self._between = bool(requests) and requests[-1].end == len(stream)
         while len(requests) > self.answered and not self._ends:
             asked = requests[self.answered]
@@ -206,7 +211,7 @@ class Upstream(_Memory):
                 continue
             body = asked.method + b" " + asked.origin
             head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % len(body)
-            if self._habit is Habit.CLOSE or not asked.complete:
+            if self._habit is Habit.CLOSE:
                 head += b"Connection: close\r\n"
                 self._ends = True
             answer = head + b"\r\n" + (b"" if asked.method == b"HEAD" else body)
@@ -249,17 +254,15 @@ class _Lease:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
-    async def connect(self, *, fresh: bool = False) -> UpstreamConnection:
+    def idle(self) -> UpstreamConnection | None:
+        return self._bench.pool.take(0)
+
+    async def connect(self) -> UpstreamConnection:
         bench = self._bench
-        idle, bench.idle = bench.idle, None
-        if idle is not None:
-            if not fresh and idle.usable:
-                return idle
-            idle.close()
         first = not bench.upstreams
         end = Upstream(bench, bench.habit, bench.script if first else None)
         bench.upstreams.append(end)
-        return UpstreamConnection(end, 0, bench.limits, lambda: bench.now)
+        return UpstreamConnection(end, 0, bench.limits, bench)
 
     def failed(self, failure: Failure) -> None:
         self._bench.failures.append(failure)
@@ -269,10 +272,8 @@ class _Lease:
 
     def end(self, connection: UpstreamConnection | None) -> None:
         if connection is not None:
-            if connection.usable:
-                self._bench.idle = connection
-            else:
-                connection.close()
+            connection.deadline = math.inf
+            self._bench.pool.put(connection, self._bench.now)
 
 
 @final
@@ -302,12 +303,12 @@ class _Complaints(logging.Handler):
 
 @final
 class Bench:
-    """Runs cases one after the other, in the caller's task; also the proxy's directory."""
+    """Runs cases one after the other, in the caller's task; the proxy's directory and clock."""
 
     def __init__(self) -> None:
         self.limits = Http1Config()
         self.now = 0.0
-        self.idle: UpstreamConnection | None = None
+        self.pool = Pool(32, 4.0)
         self.habit = Habit.KEEP
         self.script: Script | None = None
         self.upstreams: list[Upstream] = []
@@ -354,7 +355,8 @@ class Bench:
     ) -> Outcome:
         """Serve one client to its end."""
         self.habit, self.script = habit, script
-        self.upstreams, self.failures, self.idle = [], [], None
+        self.upstreams, self.failures = [], []
+        self.pool.close()
         client = _ClientEnd(pieces, slow=habit is Habit.SLOW)
         try:
             await self._servers[trusted].serve_transport(client)

@@ -13,7 +13,6 @@ from tests.fuzz.bench import Bench, Habit, Script
 from tests.fuzz.judge import judge_reply, judge_requests, messages, status_counts
 from tests.fuzz.llhttp import as_known, with_known_methods
 from tests.fuzz.mutate import cut, spoil, spoil_reply
-from tests.fuzz.oracle import read_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,7 +165,7 @@ def llhttp_objects(llhttp: Llhttp, upstream: Upstream) -> str:
 
 def _objection(upstream: Upstream, verdict: Verdict) -> str:
     found, error = verdict
-    expected = _as_shown(messages(read_requests(b"".join(upstream.pieces))))
+    expected = _as_shown(messages(upstream.requests))
     for theirs, ours in zip_longest(found, expected):
         if theirs != ours:
             return f"llhttp reads {theirs!r} {error} where the oracle reads {ours!r}"

@@ -33,7 +33,13 @@ OURS = {
 }  # fmt: skip
 STAY = OURS | {
     b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"trailer",
-    b"expect", b"proxy-authentication-info",
+    b"expect", b"http2-settings", b"proxy-authentication-info",
+}  # fmt: skip
+DASHES = bytes.maketrans(b"_.", b"--")
+END_TO_END = {b"authorization", b"content-type", b"cookie"}
+END_TO_END_OF_ANSWERS = {
+    b"authorization", b"cache-control", b"content-encoding", b"content-range", b"content-type",
+    b"date", b"location", b"set-cookie", b"vary", b"www-authenticate",
 }  # fmt: skip
 NEVER_IN_TRAILERS = STAY | {b"authorization", b"content-type", b"content-encoding", b"cookie"}
 
@@ -53,8 +59,7 @@ def judge_requests(client: bytes, outcome: Outcome) -> Iterator[str]:
     at = 0
     answered: list[Asked] = []
     for upstream in outcome.upstreams:
-        stream = b"".join(upstream.pieces)
-        requests = read_requests(stream)
+        stream, requests = b"".join(upstream.pieces), upstream.requests
         if upstream.late and not upstream.reset:
             yield "the proxy waits for an answer to what is no request"
         said = messages(requests)
@@ -84,21 +89,35 @@ def _compare(meant: Asked, got: Asked) -> Iterator[str]:
             yield f"the body {meant.body!r} ({meant.complete}) became {got.body!r}"
     elif not meant.body.startswith(got.body):
         yield f"the body {meant.body!r} became {got.body!r}, and more to come"
-    yield from _compare_fields(meant.fields, [each for each in got.fields if each[0] not in OURS])
+    others = [each for each in got.fields if each[0] not in OURS]
+    yield from _compare_fields(meant.fields, others, END_TO_END)
+    for name, _ in others:
+        if name in STAY or name.translate(DASHES) in STAY:
+            yield f"{name!r} was passed on"
+    for name, value in got.fields:
+        if name == b"upgrade" and {b"h2c", b"h2"} & set(value.lower().split(b", ")):
+            yield "HTTP/2 was offered"
     trailers = list(meant.trailers)
     for each in got.trailers:
         if each[0] in NEVER_IN_TRAILERS or each not in trailers:
             yield f"{each!r} may not be a trailer, or was none"
 
 
-def _compare_fields(meant: Fields, got: Fields) -> Iterator[str]:
-    """``got`` is ``meant`` in its order, without what a hop keeps for itself."""
+def _compare_fields(meant: Fields, got: Fields, end_to_end: set[bytes]) -> Iterator[str]:
+    """``got`` is ``meant`` in its order, without what a hop keeps for itself.
+
+    ``end_to_end`` are the fields that a nomination may not take away.
+    """
     nominated = {
         option.strip(b" \t").lower()
         for name, value in meant
         if name == b"connection"
         for option in value.split(b",")
     }
+    nominated -= end_to_end
+    for name, _ in got:
+        if name in nominated:
+            yield f"{name!r} was passed on, though Connection names it"
     rest = iter(got)
     expected = next(rest, None)
     for each in meant:
@@ -108,9 +127,6 @@ def _compare_fields(meant: Fields, got: Fields) -> Iterator[str]:
             yield f"the field {each!r} was lost"
     if expected is not None:
         yield f"nobody has sent the field {expected!r}"
-
-
-DASHES = bytes.maketrans(b"_.", b"--")
 
 
 def _judge_answers(outcome: Outcome, answered: list[Asked]) -> Iterator[str]:
@@ -202,10 +218,9 @@ def judge_reply(
             yield f"the client got {outcome.heard!r}"
         return
     status, fields, body, whole, interim, rest = first
-    if not whole and not outcome.aborted and status != 101:
-        # inside of a framing the end alone shows it; without one only a reset does
-        if not any(name in (b"content-length", b"transfer-encoding") for name, _ in fields):
-            yield "a cut answer looks complete"
+    framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    if not (whole or outcome.aborted or framed or status == 101):
+        yield "a cut answer looks complete"  # in a framing its end shows it, else only a reset
     whole = whole and not outcome.aborted
     if status in {502, 504} and any(name == b"x-request-id" for name, _ in fields):  # ours
         yield from _judge_second(answers, outcome)
@@ -235,6 +250,7 @@ def judge_reply(
     yield from _compare_fields(
         [each for each in meant.fields if each[0] not in ours - {b"connection"}],
         [each for each in fields if each[0] not in ours],
+        END_TO_END_OF_ANSWERS,
     )
     yield from _judge_second(answers, outcome)
 

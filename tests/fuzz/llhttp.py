@@ -35,7 +35,7 @@ class Llhttp:
 
     def __init__(self) -> None:
         assert NODE is not None
-        self._process = subprocess.Popen(  # noqa: S603 - it is ours
+        self._process = subprocess.Popen(
             [NODE, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 

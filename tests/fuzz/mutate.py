@@ -1,8 +1,11 @@
-"""What is done to valid streams: to their tokens, then to their bytes, then to where they are cut."""
+"""What is done to valid streams: to their tokens, to their bytes, and to where they are cut."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from tests.fuzz.grammar import METHODS as ALL_METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +25,25 @@ FRAMING = (
     b"Content-Length: 5\r", b"Content-Length\t: 5", b"Content-Length: 5,", b"Content-Length: ,5",
     b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked, chunked",
     b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity", b"Transfer-Encoding:",
-    b"Transfer-Encoding: xchunked", b"Transfer-Encoding: chunked;q=1", b"Transfer-Encoding : chunked",
-    b"Transfer-Encoding:\tchunked", b"Transfer-Encoding:\x0bchunked", b"Transfer-Encoding: \x00chunked",
+    b"Transfer-Encoding: xchunked", b"Transfer-Encoding: chunked;q=1",
+    b"Transfer-Encoding : chunked",
+    b"Transfer-Encoding:\tchunked", b"Transfer-Encoding:\x0bchunked",
+    b"Transfer-Encoding: \x00chunked",
     b"Transfer-Encoding: chunked\r\n , identity", b"Transfer-Encoding:\r\n chunked",
-    b"Transfer-Encoding: 'chunked'", b"Transfer-Encoding: \"chunked\"", b"X: y\nTransfer-Encoding: chunked",
-    b"\x00Transfer-Encoding: chunked", b" Transfer-Encoding: chunked", b"Transfer\xadEncoding: chunked",
-    b"Transfer-Encoding: chunked,", b"Transfer-Encoding: ,chunked", b"Transfer-Encoding: chunked\x0b",
-    b"TRANSFER-ENCODING: CHUNKED", b"Transfer-Encoding: chun\r\n ked", b"Foo: bar\r\n\rTransfer-Encoding: chunked",
-    b"Transfer-encoding: chunked\r", b"tRANSFER-ENCODING: \xc3\xa7hunked", b"Transfer-Encoding: deflate",
-    b"Transfer-Encoding: chunKed", b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: 1\x00",
-    b"Transfer-Encoding: chunked\r\nContent-Length: 5", b"Content-Length: 5\r\nTransfer-Encoding: x",
+    b"Transfer-Encoding: 'chunked'", b"Transfer-Encoding: \"chunked\"",
+    b"X: y\nTransfer-Encoding: chunked",
+    b"\x00Transfer-Encoding: chunked", b" Transfer-Encoding: chunked",
+    b"Transfer\xadEncoding: chunked",
+    b"Transfer-Encoding: chunked,", b"Transfer-Encoding: ,chunked",
+    b"Transfer-Encoding: chunked\x0b",
+    b"TRANSFER-ENCODING: CHUNKED", b"Transfer-Encoding: chun\r\n ked",
+    b"Foo: bar\r\n\rTransfer-Encoding: chunked",
+    b"Transfer-encoding: chunked\r", b"tRANSFER-ENCODING: \xc3\xa7hunked",
+    b"Transfer-Encoding: deflate",
+    b"Transfer-Encoding: chunKed", b"Content-Length: 5\r\nContent-Length: 6",
+    b"Content-Length: 1\x00",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+    b"Content-Length: 5\r\nTransfer-Encoding: x",
 )  # fmt: skip
 OTHERS = (
     b"Host: evil", b"Host:", b"Host: a b", b"Host: a,b", b"Host: u@h", b"Host: a/b", b"Host : x",
@@ -53,15 +65,36 @@ TARGETS = (
     b"HTTP://H/", b"http://h:x/", b"?x", b"http://[::1]:1?", b"/\x7f", b"/\x0b", b"http://a,b/",
     b"/" + b"l" * 9000,
 )  # fmt: skip
-SIZES = (
-    b"", b"0", b"00", b"0x5", b"-1", b"+5", b"5 ", b" 5", b"5\t", b"5;\n", b"5;a\rb", b"g", b"5;", b"5\r", b"5 ;a",
-    b"FFFFFFFFFFFFFFFF", b"10000000000000005", b"7fffffffffffffff", b"000000000000005", b"5,5", b"5.0",
-    b"0000000000000005", b"5;a=\"\x00\"", b"fffffffe", b"5\x0b", b"5;" + b"e" * 1100, b"0;\x0b", b"_5", b"5_0",
+METHODS = (
+    b"CONNECT", b"TRACE", b"PRI", b"", b"G\x00T", b"GET\t", b" GET", b"(GET)", b"G\xc9T", b"GET,",
+    b"HEAD", b"post", b"\r\nGET", b"\nGET", b"\x16\x03\x01", b"HTTP/1.1", b"M" * 300,
 )  # fmt: skip
-ENDS = (b"\n", b"\r", b"\r\r\n", b"\n\r", b"", b"\r\n\r\n", b" \r\n", b"\t\r\n", b"\x00\r\n", b"\x0b", b"\x85")
+SIZES = (
+    b"", b"0", b"00", b"0x5", b"-1", b"+5", b"5 ", b" 5", b"5\t", b"5;\n", b"5;a\rb", b"g", b"5;",
+    b"5\r", b"5 ;a",
+    b"FFFFFFFFFFFFFFFF", b"10000000000000005", b"7fffffffffffffff", b"000000000000005", b"5,5",
+    b"5.0",
+    b"0000000000000005", b"5;a=\"\x00\"", b"fffffffe", b"5\x0b", b"5;" + b"e" * 1100, b"0;\x0b",
+    b"_5", b"5_0",
+)  # fmt: skip
+ENDS = (
+    b"\n",
+    b"\r",
+    b"\r\r\n",
+    b"\n\r",
+    b"",
+    b"\r\n\r\n",
+    b" \r\n",
+    b"\t\r\n",
+    b"\x00\r\n",
+    b"\x0b",
+    b"\x85",
+)
 BYTES = (
-    b"\r", b"\n", b"\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"\x0b", b"\x0c", b"\x7f", b"\x80",
-    b"\xff", b"\x1f", b"0", b"1", b"-", b"_", b"\"", b"\\", b"\r\n\r\n", b"\r\n ", b"#", b"%00", b"/",
+    b"\r", b"\n", b"\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"\x0b", b"\x0c", b"\x7f",
+    b"\x80",
+    b"\xff", b"\x1f", b"0", b"1", b"-", b"_", b"\"", b"\\", b"\r\n\r\n", b"\r\n ", b"#", b"%00",
+    b"/",
     b"\xc4\x8d\xc4\x8a", b"a", b"\x85",
 )  # fmt: skip
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"
@@ -101,7 +134,7 @@ def cut(random: Random, stream: bytes) -> list[bytes]:
         return [stream[at : at + 1] for at in range(len(stream))]
     places = sorted(random.randrange(1, len(stream)) for _ in range(random.randint(1, 4)))
     edges = [0, *places, len(stream)]
-    return [stream[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [stream[a:b] for a, b in pairwise(edges) if a < b]
 
 
 def _field_places(tokens: Tokens) -> list[int]:
@@ -138,7 +171,7 @@ def _many(random: Random, tokens: Tokens) -> None:
     places = _field_places(tokens)
     if places:
         at = random.choice(places)
-        tokens[at:at] = [b"X: y\r\n" * random.choice((95, 120, 7000))]
+        tokens[at:at] = [b"X: y\r\n" * random.choice((95, 101, 120, 120, 120, 120, 120, 6000))]
 
 
 def _drop(random: Random, tokens: Tokens) -> None:
@@ -191,7 +224,9 @@ def _one_byte(random: Random, tokens: Tokens) -> None:
 
 
 def _extra(random: Random, tokens: Tokens) -> None:
-    tokens.append(random.choice((b"\r\n", b"x", SMUGGLED, b"HTTP/1.1 200 OK\r\n\r\n", b"0\r\n\r\n")))
+    tokens.append(
+        random.choice((b"\r\n", b"x", SMUGGLED, b"HTTP/1.1 200 OK\r\n\r\n", b"0\r\n\r\n"))
+    )
 
 
 def _spoil_bytes(random: Random, stream: bytes) -> bytes:
@@ -213,6 +248,10 @@ def _is_version(token: bytes) -> bool:
     return token.startswith(b"HTTP/1.") and len(token) == 8
 
 
+def _is_method(token: bytes) -> bool:
+    return token in KNOWN_METHODS
+
+
 def _is_target(token: bytes) -> bool:
     return token.startswith((b"/", b"http:")) or token == b"*"
 
@@ -225,13 +264,17 @@ STATUSES = (
     b"200", b"204", b"304", b"101", b"100", b"103", b"199", b"999", b"600", b"099", b"20", b"2000",
     b"2x0", b"-20", b"", b"205", b"102", b"500", b"+20", b"426",
 )  # fmt: skip
+KNOWN_METHODS = frozenset(ALL_METHODS)
 COMMON = (
     _drop, _swap, _other_end, _double, _truncate, _one_byte, _add(FRAMING), _add(FRAMING),
     _add(OTHERS), _replace(FRAMING), _replace(OTHERS), _other_size, _other_size, _other_end,
 )  # fmt: skip
 REQUEST_FAULTS = (
-    *COMMON * 2, _many, _smuggle, _smuggle, _other(VERSIONS, _is_version), _other(TARGETS, _is_target), _other(VERSIONS, _is_version), _other(TARGETS, _is_target),
+    *COMMON * 2, _many, _smuggle, _smuggle, _other(VERSIONS, _is_version),
+    _other(VERSIONS, _is_version), _other(TARGETS, _is_target), _other(TARGETS, _is_target),
+    _other(METHODS, _is_method), _other(METHODS, _is_method),
 )  # fmt: skip
 REPLY_FAULTS = (
-    *COMMON * 2, _many, _extra, _extra, _extra, _other(VERSIONS, _is_version), _extra, _other(VERSIONS, _is_version), _other(STATUSES, _is_status),
+    *COMMON * 2, _many, _extra, _extra, _extra, _extra, _other(VERSIONS, _is_version),
+    _other(VERSIONS, _is_version), _other(STATUSES, _is_status), _other(STATUSES, _is_status),
 )  # fmt: skip

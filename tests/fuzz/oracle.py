@@ -8,6 +8,7 @@ one, so a stream has one meaning or ends at the first thing that could have two.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import final
 
 __all__ = ["Answer", "Asked", "Ill", "read_answer", "read_requests"]
@@ -125,6 +126,7 @@ def _version(word: bytes) -> int:
     return word[7] - 48
 
 
+@lru_cache(maxsize=4096)
 def _field(line: bytes, *, blank_before_colon: bool) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(b":")
     if blank_before_colon:
@@ -199,9 +201,7 @@ def _read_body(stream: bytes, at: int, asked: Asked | Answer) -> int:
     return at + len(asked.body)
 
 
-def _chunks(
-    stream: bytes, at: int, keep: Asked | None = None
-) -> tuple[int, bytes, Fields, bool]:
+def _chunks(stream: bytes, at: int, keep: Asked | None = None) -> tuple[int, bytes, Fields, bool]:
     """Where the body ends, what is in it, its trailers, and whether its end was there."""
     body = b""
     while True:

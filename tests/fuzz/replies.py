@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 __all__ = ["question", "reply"]
 
 STATUSES = (
-    (b"200", b"OK"), (b"200", b"OK"), (b"200", b""), (b"204", b"No Content"), (b"404", b"Not Found"),
-    (b"304", b"Not Modified"), (b"500", b"Oh \xe9"), (b"301", b"Moved"), (b"206", b"Partial"),
+    (b"200", b"OK"), (b"200", b"OK"), (b"200", b""), (b"204", b"No Content"),
+    (b"404", b"Not Found"), (b"304", b"Not Modified"), (b"500", b"Oh \xe9"), (b"301", b"Moved"),
+    (b"206", b"Partial"),
     (b"101", b"Switching Protocols"), (b"503", b"Bad"), (b"426", b"Upgrade Required"),
 )  # fmt: skip
 FIELDS = (
     b"Server: x/1.0", b"Date: Tue, 01 Jan 2030 00:00:00 GMT", b"Set-Cookie: a=b", b"X-A:",
-    b"Set-Cookie: c=d", b"Content-Type: text/html; charset=x", b"Connection: keep-alive", b"X-B: \xff",
+    b"Set-Cookie: c=d", b"Content-Type: text/html; charset=x", b"Connection: keep-alive",
+    b"X-B: \xff",
     b"Connection: close", b"Keep-Alive: timeout=5", b"Location: /x", b"Cache-Control: no-store",
     b"Connection: x-a", b"Connection: set-cookie, content-length", b"Vary: *", b"Trailer: x-t",
     b"Proxy-Authenticate: Basic", b"Proxy-Connection: close", b"Via: 1.1 other", b"X-B : blank",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -94,7 +95,7 @@ def _edited(stream: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 
 def _cut(stream: bytes, places: list[float]) -> tuple[bytes, ...]:
     edges = [0, *sorted(int(place * len(stream)) for place in places), len(stream)]
-    return tuple(stream[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(stream[a:b] for a, b in pairwise(edges))
 
 
 @given(st.integers(0, 2**32), edits, cuts, st.booleans())
