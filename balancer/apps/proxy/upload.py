@@ -86,9 +86,11 @@ class Upload:
         Raises:
             RequestError: the body is malformed or too large.
         """
+        before, piece = self._kept, b""
         if not self._exchange.body_read:
-            self._keep(self._frame(self._exchange.read_nowait()))
-        return self._kept
+            piece = self._frame(self._exchange.read_nowait())
+            self._keep(piece)
+        return before + piece  # also where it was too much to be kept
 
     async def rest(self, connection: UpstreamConnection, seconds: float) -> None:
         """Send the rest as it comes; the upstream's pace is the client's.
