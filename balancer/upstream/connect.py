@@ -18,6 +18,7 @@ Address = tuple[socket.AddressFamily, tuple[str, int] | str]
 
 # EAGAIN is a UNIX listener's full backlog, which no writability ever announces (unix(7)).
 UNDER_WAY = {errno.EINPROGRESS, errno.EINTR}
+FULL = "its queue of new connections is full"
 
 
 async def connect(address: Address, timeout: float) -> socket.socket:
@@ -56,4 +57,5 @@ def _outcome(sock: socket.socket) -> int:
 
 
 def _failed(code: int) -> UpstreamError:
-    return UpstreamError(Failure.CONNECT, f"can't connect: {os.strerror(code)}")
+    why = FULL if code == errno.EAGAIN else os.strerror(code)
+    return UpstreamError(Failure.CONNECT, f"can't connect: {why}")

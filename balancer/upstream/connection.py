@@ -205,7 +205,10 @@ class UpstreamConnection:
                         self._interim = True
                     return found
                 scanned = len(buffer)
-            data = await self._receive(HEAD_READ, parks=parks)
+            try:
+                data = await self._receive(HEAD_READ, parks=parks)
+            except ClientGone as error:
+                raise self._broken(str(error)) from None
             if not data:
                 raise self._broken("it closed the connection before its response was complete")
             self.buffer += data
@@ -231,7 +234,10 @@ class UpstreamConnection:
             piece = self.pull_nowait(body)
             if piece or body.done:
                 return piece
-            data = await self._receive(BODY_READ, parks=parks)
+            try:
+                data = await self._receive(BODY_READ, parks=parks)
+            except ClientGone as error:  # or an end that nobody has vouched for (TLS)
+                raise UpstreamError(Failure.TRUNCATED, str(error)) from None
             if data:
                 self.buffer += data
             elif isinstance(body, UntilEnd):
@@ -253,6 +259,7 @@ class UpstreamConnection:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _receive(self, limit: int, *, parks: bool) -> bytes:
+        """What has come; b"" at the end; ClientGone: the connection broke."""
         transport = self.transport
         while True:
             if self._abandoned:
@@ -263,8 +270,6 @@ class UpstreamConnection:
             except trio.ClosedResourceError:
                 self._note_interrupt()
                 continue
-            except ClientGone as error:
-                raise self._broken(str(error)) from None
             if data is not None:
                 self.bytes_in += len(data)
                 return data

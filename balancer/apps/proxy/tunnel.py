@@ -93,6 +93,7 @@ async def _pump(source: Transport, sink: Transport, data: bytes, pulse: _Pulse) 
             received = source.recv_nowait(PIECE)
         if not received:
             sink.send_eof()
+            await _undisturbed(sink.wait_posted)
             return total
         pulse.beat()
         data = received

@@ -13,20 +13,20 @@ from balancer.apps.proxy.forward import ForwardConfig
 from balancer.apps.proxy.handler import ProxyHandler
 from balancer.http1 import Http1Config, Http1Server, NullStats
 from balancer.http1.inline import drive
-from balancer.http1.polled import PolledTransport
 from balancer.settings import TrustedPeers
 from balancer.settings.policy import PolicyChoice
-from balancer.upstream.connect import connect
 from balancer.upstream.connection import UpstreamConnection
 from balancer.upstream.directory import NoEndpoint, Wish
 from balancer.upstream.errors import ClientLeft
+from balancer.upstream.handshake import open_transport
 from balancer.upstream.pool import Pool
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from balancer.core.retry import Failure
-    from balancer.http1.poller import Poller
+    from balancer.upstream.handshake import TlsTarget
     from balancer.upstream.queue import Ticket
 
 __all__ = ["Lab", "Talk", "lab"]
@@ -40,17 +40,25 @@ class Talk:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.stream = trio.SocketStream(sock)
+        self._wire: trio.abc.Stream = self.stream
         self._seen = b""
+
+    async def secure(self, context: ssl.SSLContext) -> trio.SSLStream[trio.SocketStream]:
+        """Go on in TLS, as its server."""
+        wire = trio.SSLStream(self.stream, context, server_side=True)
+        await wire.do_handshake()
+        self._wire = wire
+        return wire
 
     async def say(self, *pieces: bytes) -> None:
         """Send, in so many pieces."""
         for piece in pieces:
-            await self.stream.send_all(piece)
+            await self._wire.send_all(piece)
 
     async def hear(self, end: bytes = b"\r\n\r\n") -> bytes:
         """What comes up to ``end``, with it."""
         while end not in self._seen:
-            data = await self.stream.receive_some(65536)
+            data = await self._wire.receive_some(65536)
             assert data, f"the end came after {self._seen!r}"
             self._seen += data
         found, self._seen = self._seen.split(end, 1)
@@ -58,7 +66,7 @@ class Talk:
 
     async def hear_all(self) -> bytes:
         """What comes up to the end of the stream."""
-        async for data in self.stream:
+        async for data in self._wire:
             self._seen += data
         found, self._seen = self._seen, b""
         return found
@@ -66,7 +74,7 @@ class Talk:
     async def hear_size(self, size: int) -> bytes:
         """So many bytes."""
         while len(self._seen) < size:
-            data = await self.stream.receive_some(65536)
+            data = await self._wire.receive_some(65536)
             assert data
             self._seen += data
         found, self._seen = self._seen[:size], self._seen[size:]
@@ -93,9 +101,13 @@ class _Lease:
 
     async def connect(self) -> UpstreamConnection:
         here = self._lab
-        sock = await connect((socket.AF_INET, here.addresses[self.endpoint]), 3.0)
-        plain = socket.SocketType(sock.family, sock.type, 0, sock.detach())
-        transport = PolledTransport(plain, here.poller)
+        listener = here.listeners[self.endpoint]
+        transport = await open_transport(
+            (listener.family, here.addresses[self.endpoint]),
+            here.connect_timeout,
+            here.server.transport,
+            here.target,
+        )
         made = UpstreamConnection(transport, self.endpoint, Http1Config(), here.server.clock)
         here.busy.append(made)
         return made
@@ -117,15 +129,21 @@ class _Lease:
 class Lab:
     """The proxy, what it has counted, and its two sides."""
 
-    def __init__(self, config: ProxyConfig, upstreams: int) -> None:
+    def __init__(
+        self,
+        config: ProxyConfig,
+        listeners: list[socket.socket],
+        target: TlsTarget | None,
+    ) -> None:
+        self.target = target
+        self.connect_timeout = 3.0
         self.failures: list[Failure] = []
         self.statuses: list[int] = []
         self.leases = self.ended = 0
         self.pool = Pool(32, 4.0)
-        self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(upstreams)]
+        self.listeners = listeners
         self.addresses = [each.getsockname() for each in self.listeners]
         self.server = Http1Server(ProxyHandler(config, self), Http1Config(), NullStats())
-        self.poller: Poller
         self.nursery: trio.Nursery
         self.budget = True
         self.full = False
@@ -211,7 +229,10 @@ async def lab(
     policy: PolicyChoice = ROUND_ROBIN,
     sticky: bytes = b"",
     trusted: tuple[str, ...] = (),
+    listeners: list[socket.socket] | None = None,
+    target: TlsTarget | None = None,
 ) -> AsyncIterator[Lab]:
+    """``listeners``: where the upstreams listen, if not at ports; ``target``: they speak TLS."""
     config = ProxyConfig(
         ForwardConfig(TrustedPeers(trusted)),
         retries,
@@ -219,12 +240,11 @@ async def lab(
         policy=policy,
         sticky=sticky,
     )
-    with Lab(config, upstreams) as here, trio.fail_after(10):
+    if listeners is None:
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(upstreams)]
+    with Lab(config, listeners, target) as here, trio.fail_after(10):
         async with trio.open_nursery() as here.nursery:
             here.server.open(here.nursery)
-            poller = here.server._poller
-            assert poller is not None
-            here.poller = poller
             yield here
             here.nursery.cancel_scope.cancel()
     assert here.leases == here.ended
