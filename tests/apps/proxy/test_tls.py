@@ -213,7 +213,7 @@ async def test_tickets_that_come_to_an_idle_connection(tmp_path: Path) -> None:
         async def _() -> None:
             lease = here.claim(Wish())
             assert lease is not None
-            lease.end(await lease.connect(fresh=True))
+            lease.end(await lease.connect())
 
         sock = (await here.upstream()).stream
 
