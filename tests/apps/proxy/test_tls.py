@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from balancer.core.retry import Failure
+from balancer.upstream.connection import HEAD_READ
 from balancer.upstream.directory import Wish
 from balancer.upstream.handshake import TlsTarget, make_context
 from tests.apps.proxy.lab import lab
@@ -122,6 +123,25 @@ async def test_chunks_of_an_answer(tmp_path: Path, record: int) -> None:
         await answer(upstream, said, record)
         await client.hear()
         assert (await client.hear(b"\r\n\r\n")).endswith(b"0\r\nx: y\r\n\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.pool) == 1
+
+
+@both
+async def test_an_answer_whose_last_record_was_fetched_with_the_one_before(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """The first read stops at its limit, and the kernel has no more to tell of."""
+    head = OK + b"Content-Length: %d\r\n\r\n"
+    size = HEAD_READ + 300 - len(head % HEAD_READ)
+    async with lab(target=target(tmp_path)) as here:
+        client = here.client()
+        await client.say(GET)
+        upstream, _ = await secured(here, version)
+        await upstream.hear()
+        await upstream.say(head % size + b"x" * size)
+        await client.hear()
+        assert await client.hear_size(size) == b"x" * size
         await trio.testing.wait_all_tasks_blocked()
         assert len(here.pool) == 1
 
