@@ -3,7 +3,8 @@
 A retry must never do twice what the client asked for once.  So it depends on what went wrong, on
 the method, and on what has been sent (RFC 9110 9.2.2, RFC 9112 9.3.1):
 
-* nothing was connected: nothing can have been done; always;
+* nothing was connected: nothing can have been done; always, unless it is we who are short of
+  descriptors or ports: then it would fail again;
 * a connection that had been idle broke before the first byte of a response: the race with an
   upstream that closes idle connections; if the method may be repeated;
 * a new connection broke before the first byte: the upstream died or was reset; likewise;
@@ -38,6 +39,7 @@ class Failure(Enum):
     """What went wrong with one attempt."""
 
     CONNECT = "no connection"
+    SHORTAGE = "nothing is left here to make a connection with"
     STALE = "a connection that had been idle broke before a response came"
     BROKEN = "the connection broke before a response came"
     TRUNCATED = "the connection broke inside of the response"
@@ -47,6 +49,7 @@ class Failure(Enum):
 
 STATUS = {
     Failure.CONNECT: 502,
+    Failure.SHORTAGE: 503,
     Failure.STALE: 502,
     Failure.BROKEN: 502,
     Failure.TRUNCATED: 502,
@@ -56,7 +59,7 @@ STATUS = {
 
 
 def status_of(failure: Failure) -> int:
-    """The status for a client whose request failed for good (RFC 9110 15.6.3, 15.6.5)."""
+    """The status for a client whose request failed for good (RFC 9110 15.6.3 to 15.6.5)."""
     return STATUS[failure]
 
 

@@ -16,6 +16,7 @@ from balancer.net.doorbell import Doorbell
 from balancer.net.endpoints import EndpointTable
 from balancer.net.endpoints.address import show_address
 from balancer.settings import parse_upstream
+from balancer.upstream.handshake import make_context
 from balancer.upstream.placement import place_all, resolve
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class Upstreams:
     """The endpoints' table; owns it.
 
     Raises:
-        UsageError: an upstream has no address.
+        UsageError: an upstream has no address, or the certificates to trust can't be read.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.upstreams = [parse_upstream(text) for text in settings.upstreams]
+        if settings.upstream_ca or any(each.scheme == "https" for each in self.upstreams):
+            where = settings.where("upstream_ca")  # the workers': here it is only tried
+            make_context(settings.upstream_ca, verify=settings.upstream_verify, where=where)
         found = resolve(self.upstreams, settings.where("upstreams"))
         self.table = EndpointTable.create()
         for sentence in place_all(self.table, self.upstreams, found):

@@ -70,10 +70,10 @@ class Upstream:
         """What stands in Host for it where nothing else is known (RFC 9110 7.2)."""
         if self.path is not None:
             return "localhost"
-        host = join_host_port(self.host, "").removesuffix(":")
-        return (
-            host if self.port == PORTS[self.scheme] else join_host_port(self.host, str(self.port))
-        )
+        host = self.host.partition("%")[0]  # RFC 6874 4: an interface is nobody else's business
+        if self.port != PORTS[self.scheme]:
+            return join_host_port(host, str(self.port))
+        return f"[{host}]" if ":" in host else host
 
     @property
     def server(self) -> tuple[str, str, int, str | None]:

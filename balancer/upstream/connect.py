@@ -16,6 +16,8 @@ __all__ = ["Address", "connect"]
 Address = tuple[socket.AddressFamily, tuple[str, int] | str]
 """The family, and what ``socket.connect`` takes."""
 
+SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""What we are out of, and the upstream is not to blame for."""
 # EAGAIN is a UNIX listener's full backlog, which no writability ever announces (unix(7)).
 UNDER_WAY = {errno.EINPROGRESS, errno.EINTR}
 FULL = "its queue of new connections is full"
@@ -58,4 +60,5 @@ def _outcome(sock: socket.socket) -> int:
 
 def _failed(code: int) -> UpstreamError:
     why = FULL if code == errno.EAGAIN else os.strerror(code)
-    return UpstreamError(Failure.CONNECT, f"can't connect: {why}")
+    failure = Failure.SHORTAGE if code in SHORT else Failure.CONNECT
+    return UpstreamError(failure, f"can't connect: {why}")

@@ -40,10 +40,10 @@ class EndpointLease:
         return await self._endpoints.dial(self.endpoint)
 
     def failed(self, failure: Failure) -> None:
-        """The endpoint is to blame; the end of an idle connection says nothing about it."""
+        """The endpoint is to blame, unless it was an idle connection's end, or our own shortage."""
         if failure is Failure.STALE:
             self._endpoints.view.stale(self.endpoint)
-        else:
+        elif failure is not Failure.SHORTAGE:
             self._endpoints.blame(self.endpoint)
 
     def answered(self, status: int, seconds: float) -> None:

@@ -18,6 +18,7 @@ from balancer.settings import TrustedPeers, parse_upstream
 from balancer.settings.policy import parse_policy
 from balancer.upstream.dial import Dialer
 from balancer.upstream.endpoints import Endpoints, EndpointsConfig
+from balancer.upstream.handshake import make_context
 from balancer.upstream.pool import Pool
 from balancer.upstream.queue import Queue
 
@@ -50,6 +51,9 @@ def make_proxy(
     """
     upstreams = [parse_upstream(text) for text in config.upstreams]
     bounded = any(each.max for each in upstreams)
+    context = None
+    if any(each.scheme == "https" for each in upstreams):
+        context = make_context(config.upstream_ca, verify=config.upstream_verify)
     bell = Doorbell(table, row) if bounded else None
     view = WorkerView(EndpointTable.open(table), row)
 
@@ -65,7 +69,14 @@ def make_proxy(
             lambda name_of: _chooser(config, name_of),
             Pool(config.upstream_idle, config.upstream_idle_timeout),
             queue,
-            Dialer(transport, RESPONSE_LIMITS, clock, open_ones, config.upstream_connect_timeout),
+            Dialer(
+                transport,
+                RESPONSE_LIMITS,
+                clock,
+                open_ones,
+                config.upstream_connect_timeout,
+                context,
+            ),
             open_ones,
             clock,
             _endpoints_config(config),

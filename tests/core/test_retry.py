@@ -11,6 +11,7 @@ from balancer.core.retry import LEAST_BUDGET, WINDOW, Failure, RetryBudget, may_
 AGAIN = {
     # failure: (idempotent, not idempotent)
     Failure.CONNECT: (True, True),
+    Failure.SHORTAGE: (False, False),
     Failure.STALE: (True, False),
     Failure.BROKEN: (True, False),
     Failure.TRUNCATED: (False, False),
@@ -28,7 +29,8 @@ def test_what_may_be_tried_again(failure: Failure) -> None:
 
 @pytest.mark.parametrize("failure", Failure)
 def test_what_the_client_is_told(failure: Failure) -> None:
-    assert status_of(failure) == (504 if failure is Failure.TIMEOUT else 502)
+    other = {Failure.TIMEOUT: 504, Failure.SHORTAGE: 503}
+    assert status_of(failure) == other.get(failure, 502)
 
 
 def test_a_quiet_proxy_can_retry() -> None:

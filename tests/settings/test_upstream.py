@@ -282,7 +282,7 @@ def test_any_text_is_an_upstream_that_reads_back_or_a_value_error(text: str) -> 
     ("text", "authority"),
     [
         ("a", "a"), ("a:80", "a"), ("a:8080", "a:8080"), ("https://a", "a"),
-        ("https://a:80", "a:80"), ("[::1]", "[::1]"), ("[::1]:81", "[::1]:81"),
+        ("https://a:80", "a:80"), ("[::1]", "[::1]"), ("[fe80::1%eth0]:81", "[fe80::1]:81"),
         ("unix:/a", "localhost"),
     ],
 )  # fmt: skip

@@ -210,6 +210,14 @@ def test_the_end_of_an_idle_connection_is_nobodys_fault() -> None:
         assert 0 in {claim(worker).endpoint for _ in range(3)}
 
 
+def test_our_own_shortage_is_nobodys_fault() -> None:
+    with machine(after=1) as made:
+        lease = claim(made.worker(), tried=(1, 2))
+        lease.failed(Failure.SHORTAGE)
+        lease.end(None)
+        assert made.table.totals(0).failures == 0
+
+
 def test_the_last_one_is_never_ejected() -> None:
     with machine("10.0.0.1:80", after=1) as made:
         worker = made.worker()

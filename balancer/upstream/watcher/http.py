@@ -15,7 +15,6 @@ import trio
 from balancer import __version__
 from balancer.http1.config import Http1Config
 from balancer.http1.replies import BadReply, parse_reply
-from balancer.settings.hostport import join_host_port
 from balancer.upstream.errors import UpstreamError
 from balancer.upstream.watcher.tcp import dial
 
@@ -24,38 +23,13 @@ if TYPE_CHECKING:
     from balancer.net.endpoints import EndpointRow
     from balancer.settings.upstream import Upstream
 
-__all__ = ["HttpProbe", "host_of", "make_context"]
+__all__ = ["HttpProbe"]
 
 READ = 16384
 REST = 65536
 """Bytes of an answer's body that are read before the connection is closed."""
 LINGER = 1.0
 """Seconds for that."""
-PORTS = {"http": 80, "https": 443}
-
-
-def host_of(upstream: Upstream) -> str:
-    """The Host that a request to an upstream has: without a port that is the scheme's own."""
-    if upstream.path is not None:
-        return "localhost"
-    host = upstream.host.partition("%")[0]  # RFC 6874 4: an interface is nobody else's business
-    if upstream.port != PORTS[upstream.scheme]:
-        return join_host_port(host, str(upstream.port))
-    return f"[{host}]" if ":" in host else host
-
-
-def make_context(ca: str | None, *, verify: bool) -> ssl.SSLContext:
-    """For https: ``ca`` is a file of certificates to trust instead of the system's.
-
-    Raises:
-        OSError: it can't be read, or is no such file.
-    """
-    context = ssl.create_default_context(cafile=ca)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 @final
@@ -117,7 +91,7 @@ class HttpProbe:
     def _request(self, upstream: Upstream) -> bytes:
         return (
             f"GET {self._path} HTTP/1.1\r\n"
-            f"Host: {self._host or host_of(upstream)}\r\n"
+            f"Host: {self._host or upstream.authority}\r\n"
             f"User-Agent: balancer/{__version__}\r\n"
             "Accept: */*\r\n"
             "Connection: close\r\n\r\n"

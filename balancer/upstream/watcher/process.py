@@ -84,7 +84,8 @@ def _make_probe(
     if probe.path is None:
         return TcpProbe(config.probe_timeout)
     # here, because most need neither it nor h11
-    from balancer.upstream.watcher.http import HttpProbe, make_context
+    from balancer.upstream.handshake import make_context
+    from balancer.upstream.watcher.http import HttpProbe
 
     context = None
     if any(each.scheme == "https" for each in upstreams):

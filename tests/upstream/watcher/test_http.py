@@ -13,7 +13,8 @@ import trustme
 
 from balancer.net.endpoints import EndpointRow
 from balancer.settings.upstream import parse_upstream
-from balancer.upstream.watcher.http import HttpProbe, host_of, make_context
+from balancer.upstream.handshake import make_context
+from balancer.upstream.watcher.http import HttpProbe
 from balancer.upstream.watcher.tcp import TcpProbe
 
 if TYPE_CHECKING:
@@ -136,21 +137,6 @@ async def test_the_host_is_that_which_requests_get() -> None:
     async with serving(OK) as (row, heads, _):
         await HttpProbe("/", TIMEOUT, "other.example", None)(row, WEB)
     assert b"\r\nHost: other.example\r\n" in heads[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "host"),
-    [
-        ("a:80", "a"),
-        ("https://a", "a"),
-        ("https://a:80", "a:80"),
-        ("[::1]", "[::1]"),
-        ("[fe80::1%eth0]:81", "[fe80::1]:81"),
-        ("unix:/tmp/x", "localhost"),
-    ],
-)
-def test_the_host_of_an_upstream(text: str, host: str) -> None:
-    assert host_of(parse_upstream(text)) == host
 
 
 @pytest.mark.parametrize("ask", [TcpProbe(TIMEOUT), HttpProbe("/", TIMEOUT, None, None)])
