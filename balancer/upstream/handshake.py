@@ -112,7 +112,8 @@ class TlsTarget:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self.context = context
-        self.host = host.removesuffix(".")  # RFC 6066 3: without the root's dot
+        # without the root's dot (RFC 6066 3), or an interface, which is ours alone (RFC 6874 4)
+        self.host = host.removesuffix(".").partition("%")[0]
         self._session: ssl.SSLSession | None = None
 
     def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:

@@ -76,3 +76,13 @@ def test_no_session_is_kept_of_a_handshake_that_failed(tmp_path: Path) -> None:
     target.remember(end)
     assert target._session is None
     target.forget()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("a.example", "a.example"), ("a.example.", "a.example"), ("fe80::1%lo", "fe80::1")],
+)
+def test_what_a_certificate_can_be_for(tmp_path: Path, host: str, expected: str) -> None:
+    target = TlsTarget(make_context(trust(tmp_path), verify=True), host)
+    end = target.begin(ssl.MemoryBIO(), ssl.MemoryBIO())
+    assert end.server_hostname == expected
