@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks handoff|keepalive|memory|respawn|serve|fairness`."""
+"""The command line: `python -m benchmarks handoff|keepalive|memory|…`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine, report
+from benchmarks.clients import raise_fd_limit
 from benchmarks.runner import Options, run
 from benchmarks.suite import BENCHMARKS
 
@@ -30,14 +31,22 @@ def _parser() -> argparse.ArgumentParser:
         "python -m benchmarks", description="balancer and its peers, alternating in one run"
     )
     parser.add_argument("benchmark", choices=BENCHMARKS)
-    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--rounds", type=_positive, help="default: 5")
     parser.add_argument(
-        "--duration", type=float, default=3.0, help="seconds per measurement (whole for ab, wrk)"
+        "--duration", type=float, help="seconds per measurement (whole for ab, wrk); default: 3"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round of a second, a tenth of the idle connections: to see that all of it runs",
     )
     parser.add_argument("--workers", type=_positive, default=2)
     parser.add_argument(
-        "--rate", type=float, default=500.0, help="connections/s of the latency measurement"
+        "--rate",
+        type=float,
+        help="connections/s (proxy: requests/s) of the latency measurement; default: 500 (1000)",
     )
+    parser.add_argument("--connections", type=_positive, help="of idle, at a time; default: 10000")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument(
         "--only",
@@ -63,6 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _options(parsed: argparse.Namespace, entry: Entry) -> Options:
+    usual = Options(1, 1.0, connections=1000) if parsed.quick else Options()
+    return Options(
+        parsed.rounds or usual.rounds,
+        parsed.duration or usual.duration,
+        parsed.workers,
+        parsed.rate or entry.rate,
+        parsed.connections or usual.connections,
+    )
+
+
 def _peers(entry: Entry, options: argparse.Namespace) -> list[Peer]:
     peers = entry.peers(options.versus, options.serve_option)
     wanted = options.only
@@ -77,8 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not peers:
         parser.error(f"--only {' '.join(options.only)} leaves no peer")
     about = machine.describe()
-    settings = Options(options.rounds, options.duration, options.workers, options.rate)
-    results = run(entry.make(), peers, settings)
+    raise_fd_limit()
+    results = run(entry.make(), peers, _options(options, entry), fresh=entry.fresh)
     print(report.render(results, about, entry.view))
     if options.json:
         report.write_json(options.json, results, about, entry.view)

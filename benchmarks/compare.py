@@ -51,6 +51,27 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that a figure of `subject` may be, in the unit that is stored."""
+
+    key: str
+    subject: str
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Figures from which those of the `baseline` peer are taken off, round by round.
+
+    What a way over somebody else costs is the difference to the same way without: for latencies.
+    """
+
+    baseline: str
+    keys: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """How the results of a benchmark are looked at.
 
@@ -63,6 +84,8 @@ class View:
     references: tuple[str, ...] = ()
     ratios: bool = True
     floors: tuple[Floor, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
+    added: Added | None = None
     shares: tuple[str, ...] = ()
     what: str = ""
 
@@ -82,6 +105,16 @@ def ratios(results: Results, subject: str, other: str, key: str) -> list[float]:
     """The same by the peers' names; none when one of them has no samples."""
     samples = results.samples
     return paired_ratios(samples.get(subject, ()), samples.get(other, ()), key)
+
+
+def differences(results: Results, subject: str, baseline: str, key: str) -> list[float]:
+    """subject − baseline for every round in which both have the figure."""
+    pairs = zip(results.samples.get(subject, ()), results.samples.get(baseline, ()), strict=False)
+    return [
+        one[key] - base[key]
+        for one, base in pairs
+        if one is not None and base is not None and key in one and key in base
+    ]
 
 
 def judge(results: Results, floors: Sequence[Floor]) -> list[Verdict]:

@@ -12,6 +12,7 @@ from pathlib import Path
 _VERSIONS = {
     "node": ["node", "--version"],
     "nginx": ["nginx", "-v"],
+    "haproxy": ["haproxy", "-v"],
     "ab": ["ab", "-V"],
     "wrk": ["wrk", "-v"],
 }

@@ -62,6 +62,23 @@ def pss_bytes(pid: int) -> int:
     raise ProcessLookupError(f"no memory map of {pid}")
 
 
+def rss_bytes(pid: int) -> int:
+    """Resident set size, shared pages counted in full; ProcessLookupError when it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError as error:
+        raise ProcessLookupError(f"no memory map of {pid}") from error
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def slab_bytes() -> int:
+    """What the kernel holds in small objects, sockets and their files among them; machine-wide."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Slab:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
 def command_line(pid: int) -> str:
     """The process's arguments, joined; empty when it is gone."""
     try:

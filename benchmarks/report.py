@@ -8,11 +8,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
-from benchmarks.compare import View, judge, ratios
+from benchmarks.compare import View, differences, judge, ratios
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.compare import Added, Ceiling
     from benchmarks.runner import Metric, Results, Sample
 
 _PLAIN = View()
@@ -43,12 +44,16 @@ def render(results: Results, about: dict[str, object], view: View = _PLAIN) -> s
     if view.shares:
         title = "requests per worker, the busiest first; a column per round"
         lines += ["", f"{title}:", *_table(_share_rows(results, view.shares))]
+    if view.added is not None:
+        lines += ["", f"{view.added.title}:", *_table(_added_rows(results, view.added))]
     if view.floors:
         lines += [
             "",
             "floors, by the median of the paired ratios:",
             *_table(_floor_rows(results, view)),
         ]
+    if view.ceilings:
+        lines += ["", "limits, by the median:", *_table(_ceiling_rows(results, view.ceilings))]
     if results.interrupted:
         lines += ["", "interrupted: fewer rounds than asked for"]
     return "\n".join(lines)
@@ -101,6 +106,29 @@ def _floor_rows(results: Results, view: View) -> list[list[str]]:
         pair = f"{floor.subject} ÷ {floor.other}"
         found = _ratio_spread(list(verdict.ratios))
         rows.append([titles[floor.key], pair, wanted, found, verdict.words])
+    return rows
+
+
+def _added_rows(results: Results, added: Added) -> list[list[str]]:
+    metrics = [metric for metric in results.metrics if metric.key in added.keys]
+    rows = [["", *(metric.title for metric in metrics)]]
+    for name in results.samples:
+        if name != added.baseline:
+            found = [differences(results, name, added.baseline, m.key) for m in metrics]
+            rows.append([name, *map(_spread, found, metrics)])
+    return rows
+
+
+def _ceiling_rows(results: Results, ceilings: tuple[Ceiling, ...]) -> list[list[str]]:
+    metrics = {metric.key: metric for metric in results.metrics}
+    rows = []
+    for ceiling in ceilings:
+        metric = metrics[ceiling.key]
+        found = values(results.samples.get(ceiling.subject, []), ceiling.key)
+        met = "met" if found and median(found) <= ceiling.most else "missed"
+        most = f"≤ {ceiling.most * metric.scale:g}"
+        words = met if found else "not measured"
+        rows.append([metric.title, ceiling.subject, most, _spread(found, metric), words])
     return rows
 
 
@@ -173,6 +201,16 @@ def as_json(results: Results, about: dict[str, object], view: View = _PLAIN) -> 
         form["floors"] = [
             {**asdict(verdict), "words": verdict.words} for verdict in judge(results, view.floors)
         ]
+    if view.added is not None:
+        form["added"] = {
+            name: {
+                key: differences(results, name, view.added.baseline, key) for key in view.added.keys
+            }
+            for name in names
+            if name != view.added.baseline
+        }
+    if view.ceilings:
+        form["ceilings"] = [asdict(ceiling) for ceiling in view.ceilings]
     return form
 
 

@@ -43,12 +43,16 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. `duration` is in seconds per measurement."""
+    """What the command line says. `duration` is in seconds per measurement.
+
+    `rate` is that of an open loop, a second; `connections` are the idle ones.
+    """
 
     rounds: int = 5
     duration: float = 3.0
     workers: int = 2
     rate: float = 500.0
+    connections: int = 10_000
 
 
 Sample = dict[str, float]
@@ -88,18 +92,31 @@ def run(
     peers: Sequence[Peer],
     options: Options,
     progress: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    *,
+    fresh: bool = False,
 ) -> Results:
-    """Start the peers, warm them up, take the rounds; Ctrl-C ends it and keeps what there is."""
+    """Start the peers, warm them up, take the rounds; Ctrl-C ends it and keeps what there is.
+
+    With `fresh` every sample has a peer of its own, started for it and ended after it: memory
+    that a process once had is not given back, and the next round would find it there.
+    """
     options = replace(options, workers=benchmark.workers(options))
     results = Results(benchmark.name, benchmark.metrics, options)
     results.without_master = {peer.name for peer in peers if not peer.hands_over}
     with ExitStack() as stack:
         try:
-            running = _start(benchmark, peers, options, results, stack)
+            running = {} if fresh else _start(benchmark, peers, options, results, stack)
             for round_number in range(1, options.rounds + 1):
-                for name, peer in running.items():
-                    progress(f"round {round_number}/{options.rounds}: {name}")
-                    results.samples[name].append(_sample(benchmark, peer, options, progress))
+                for peer in peers:
+                    if peer.name in results.missing:
+                        continue
+                    progress(f"round {round_number}/{options.rounds}: {peer.name}")
+                    with ExitStack() as its_own:
+                        if fresh:
+                            running = _start(benchmark, [peer], options, results, its_own)
+                        if started := running.get(peer.name):
+                            sample = _sample(benchmark, started, options, progress)
+                            results.samples[peer.name].append(sample)
         except KeyboardInterrupt:
             results.interrupted = True
             progress("interrupted; these are the rounds that were finished")
@@ -122,7 +139,7 @@ def _start(
             results.missing[peer.name] = str(error)
             continue
         running[peer.name] = started
-        results.samples[peer.name] = []
+        results.samples.setdefault(peer.name, [])
     return running
 
 

@@ -1,9 +1,9 @@
 """The servers that are compared: each is a command line, a way to learn its port, and its roles.
 
 All serve on 127.0.0.1 with the same number of workers, keep connections alive unless told
-otherwise, and write no access log. There are three line-ups: with the demo's answer (`GET /` says
-`Hello from worker ID (pid PID)\\n`), and with the pages of `benchmarks.apps` for speed and for
-fairness.
+otherwise, and write no access log. There are four line-ups: with the demo's answer (`GET /` says
+`Hello from worker ID (pid PID)\\n`), with the pages of `benchmarks.apps` for speed and for
+fairness, and front doors, with an nginx behind each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from benchmarks.apps import HELLO
 from benchmarks.peers.asgi import Granian, Gunicorn, Hypercorn, Uvicorn
 from benchmarks.peers.balancer import Balancer
 from benchmarks.peers.base import MissingPeerError, Peer, RunningPeer
-from benchmarks.peers.nginx import Nginx
+from benchmarks.peers.front import BalancerProxy, HaProxy, NginxProxy, NodeProxy
+from benchmarks.peers.nginx import Nginx, Upstream
 from benchmarks.peers.node import Node
 
 if TYPE_CHECKING:
@@ -23,17 +24,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Balancer",
+    "BalancerProxy",
     "Granian",
     "Gunicorn",
+    "HaProxy",
     "Hypercorn",
     "MissingPeerError",
     "Nginx",
+    "NginxProxy",
     "Node",
+    "NodeProxy",
     "Peer",
     "RunningPeer",
+    "Upstream",
     "Uvicorn",
     "for_demo",
     "for_fairness",
+    "for_front_doors",
+    "for_proxy",
     "for_speed",
 ]
 
@@ -87,3 +95,14 @@ def for_fairness(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
         Hypercorn(),
         Node(HELLO.decode()),
     ]
+
+
+def for_front_doors(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """balancer as a proxy, and what people use for it."""
+    ours = [BalancerProxy(checkout, options) for checkout in (None, *versus)]
+    return [*ours, NginxProxy(), HaProxy(), NodeProxy()]
+
+
+def for_proxy(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """The same, and the way without any: what the load generator and the upstream take."""
+    return [*for_front_doors(versus, options), Upstream()]

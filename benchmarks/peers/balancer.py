@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -20,35 +21,26 @@ _ROOT = Path(__file__).resolve().parents[2]
 _APP = ("apps:app", "--app-dir", str(_ROOT / "benchmarks"))
 
 
-@final
-class Balancer(Peer):
-    """`python -m balancer serve` with the demo app, or with that of `benchmarks.apps`.
-
-    `checkout` is the folder whose `balancer` package runs (default: this one); `arguments` are
-    added to the command line, and `variant`, which tells what they are about, to the name.
-    """
+class BalancerPeer(Peer):
+    """`python -m balancer …`; `checkout` is the folder whose package runs (default: this one)."""
 
     ready_line = r"worker \d+.*\bready\b"
 
-    def __init__(
-        self,
-        checkout: Path | None = None,
-        arguments: Sequence[str] = (),
-        *,
-        with_app: bool = False,
-        variant: str = "",
-    ) -> None:
+    def __init__(self, checkout: Path | None = None, variant: str = "") -> None:
         self._checkout = (checkout or _ROOT).resolve()
-        self._arguments = [*(_APP if with_app else ()), *arguments]
         name = "balancer" if checkout is None else f"balancer@{_revision(self._checkout)}"
         self.name = f"{name} {variant}".rstrip()
+
+    @abstractmethod
+    def subcommand(self) -> list[str]:
+        """The subcommand, with its arguments and options."""
 
     def command(self, workers: int, folder: Path) -> list[str]:
         if not (self._checkout / "balancer" / "__main__.py").exists():
             raise MissingPeerError(f"no balancer package in {self._checkout}")
-        serve = [sys.executable, "-m", "balancer", "serve", "-b", "127.0.0.1:0"]
-        control = ["--control", str(folder / "control.sock")]
-        return [*serve, "-w", str(workers), *control, *self._arguments]
+        where = ["-b", "127.0.0.1:0", "--control", str(folder / "control.sock")]
+        program = [sys.executable, "-m", "balancer"]
+        return [*program, *self.subcommand(), "-w", str(workers), *where]
 
     def environment(self) -> dict[str, str]:
         inherited = os.environ.get("PYTHONPATH", "")
@@ -62,6 +54,29 @@ class Balancer(Peer):
         line = process.wait_for_line(r"listening on http://", deadline=20.0)
         process.wait_for_line(r"ready: \d+ workers?", deadline=20.0)
         return port_in(r"listening on http://\S*:(\d+)", line.text)
+
+
+@final
+class Balancer(BalancerPeer):
+    """`balancer serve` with the demo app, or with that of `benchmarks.apps`.
+
+    `arguments` are added to the command line, and `variant`, which tells what they are about, to
+    the name.
+    """
+
+    def __init__(
+        self,
+        checkout: Path | None = None,
+        arguments: Sequence[str] = (),
+        *,
+        with_app: bool = False,
+        variant: str = "",
+    ) -> None:
+        super().__init__(checkout, variant)
+        self._arguments = [*(_APP if with_app else ()), *arguments]
+
+    def subcommand(self) -> list[str]:
+        return ["serve", *self._arguments]
 
 
 def _revision(checkout: Path) -> str:

@@ -23,13 +23,17 @@ class MissingPeerError(Exception):
 
 
 class RunningPeer:
-    """A started peer. Owns its process and its temporary folder; `close()` ends both."""
+    """A started peer. Owns its process and its temporary folder; `close()` ends both.
+
+    What `close_later` was given, an upstream, is its own too: it ends after the process.
+    """
 
     def __init__(self, process: ServerProcess, port: int, folder: Path, ready_line: str) -> None:
         self.process = process
         self.port = port
         self.ready_line = ready_line
         self._folder = folder
+        self._behind: RunningPeer | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +62,10 @@ class RunningPeer:
     def cpu(self) -> CpuSnapshot:
         return CpuSnapshot.take(self.process.family())
 
+    def close_later(self, behind: RunningPeer) -> None:
+        """Own what stands behind this peer."""
+        self._behind = behind
+
     def close(self) -> None:
         """TERM, then whatever it takes."""
         try:
@@ -67,6 +75,8 @@ class RunningPeer:
         finally:
             self.process.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+            if self._behind is not None:
+                self._behind.close()
 
 
 class Peer(ABC):

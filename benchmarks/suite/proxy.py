@@ -1,0 +1,131 @@
+"""Front doors before one nginx: requests/s, what each costs, megabytes, and the wait they add.
+
+Four front doors with two workers each, and the way without any. `wrk -t1 -c64` on kept connections
+fetches a small page, then one of a megabyte; the CPU is that of all the front door's processes,
+helpers and masters included, the upstream's not. Then an open loop at a moderate rate
+(`benchmarks.openloop`) for the latency; what a front door adds is its percentile less the
+upstream's own of the same round, in which the generator's error is the same.
+
+**Where our microseconds go.** A profile wants one worker, load that does not stop, and nothing
+else on the machine. With any nginx on port 9001::
+
+    balancer proxy 127.0.0.1:9001 -b 127.0.0.1:9000 -w 1 --keep-alive-requests 0 &
+    wrk -t1 -c64 -d60s http://127.0.0.1:9000/ &
+    WORKER=$(balancer status --json | python3 -c 'import json, sys
+    print(json.load(sys.stdin)["workers"][0]["pid"])')
+
+1. User or kernel, and how often: ``perf stat -e task-clock,user_time,system_time -p $WORKER sleep
+   10`` (divide by wrk's requests), and ``strace -c -f -p $WORKER`` for ten seconds: a request that
+   is relayed in one step is two `recv`, two `send` and its share of `epoll_wait`; more of one of
+   them than that is the first thing to look at. strace slows everything, so only counts count.
+2. Which function: ``py-spy record -r 1000 -d 20 -F -f raw -o out.txt -p $WORKER`` has a line for
+   every stack; ``-o out.svg`` without ``-f raw`` draws it. Self time by function::
+
+       awk '{n=$NF; sub(/ [0-9]+$/, ""); k=split($0, f, ";"); t[f[k]]+=n; s+=n}
+            END {for (f in t) printf "%5.1f%% %s\\n", 100*t[f]/s, f}' out.txt | sort -rn | head -30
+
+   The percentage × the µs per request of the table is the µs of that function. ``--native`` adds
+   the C frames (msgspec, re, sockets), ``--gil`` leaves out what waits for the kernel.
+3. Which part of the kernel: ``perf record -g -p $WORKER sleep 10``, ``perf report --no-children``;
+   tcp_sendmsg and the loopback's receive half inside of it are nginx's and HAProxy's as well.
+4. Python and C in one flame graph: Python 3.12 and newer with ``-X perf`` (`PYTHONPERFSUPPORT=1`
+   in the environment of `balancer`, which its workers inherit), then step 3.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, final
+
+from benchmarks import loads, openloop
+from benchmarks.compare import Added, Floor
+from benchmarks.loadgen import percentile
+from benchmarks.runner import Metric
+
+if TYPE_CHECKING:
+    from benchmarks.peers import RunningPeer
+    from benchmarks.runner import Options, Sample
+
+_MICRO = 1e6
+_MILLI = 1e3
+_MEGA = 1e-6
+_SMALL = "small page, 64 kept connections"
+_LARGE = "page of 1 MB, 64 kept connections"
+_PACED = "open loop over 32 kept connections"
+
+OURS = "balancer"
+NGINX = "nginx"
+HAPROXY = "haproxy"
+NODE = "node cluster"
+DIRECT = "upstream, directly"
+
+FLOORS = (
+    Floor("small_rate", OURS, NODE, 1.8, goal=2.2),
+    Floor("small_rate", OURS, NGINX, 0.45, goal=0.6),
+    Floor("small_rate", OURS, HAPROXY, 0.45, goal=0.6),
+    Floor("large_rate", OURS, NGINX, 0.7),
+)
+ADDED = Added(
+    DIRECT, ("p50", "p99", "p999"), "added latency: less the upstream's own, paired per round"
+)
+
+# Seconds of the open loop for each of the others: p99.9 of 1,000 a second wants several thousands.
+_PACED_FACTOR = 3
+# Requests before the first round: Node's compiler is not done before, and at first takes four times
+# the CPU. A slow machine has as long as an open loop.
+_WARM_UP_REQUESTS = 20_000
+
+
+@final
+class Proxy:
+    name = "proxy"
+    metrics = (
+        Metric("small_rate", "req/s", group=_SMALL),
+        Metric("small_cpu", "all µs/req", 1, _MICRO, higher_is_better=False, group=_SMALL),
+        Metric("small_p50", "p50 ms", 2, _MILLI, higher_is_better=False, group=_SMALL),
+        Metric("small_p99", "p99 ms", 2, _MILLI, higher_is_better=False, group=_SMALL),
+        Metric("small_errors", "errors", higher_is_better=False, is_count=True, group=_SMALL),
+        Metric("large_rate", "MB/s", 0, _MEGA, group=_LARGE),
+        Metric("large_cpu", "all µs/MB", 0, _MICRO / _MEGA, higher_is_better=False, group=_LARGE),
+        Metric("large_errors", "errors", higher_is_better=False, is_count=True, group=_LARGE),
+        Metric("p50", "p50 ms", 2, _MILLI, higher_is_better=False, group=_PACED),
+        Metric("p99", "p99 ms", 2, _MILLI, higher_is_better=False, group=_PACED),
+        Metric("p999", "p99.9 ms", 2, _MILLI, higher_is_better=False, group=_PACED),
+        Metric("lag", "client's lag p99 ms", 2, _MILLI, higher_is_better=False, group=_PACED),
+        Metric("paced_errors", "errors", higher_is_better=False, is_count=True, group=_PACED),
+    )
+
+    def workers(self, options: Options) -> int:
+        return options.workers
+
+    def warm_up(self, peer: RunningPeer, options: Options) -> None:
+        until = time.monotonic() + _PACED_FACTOR * options.duration
+        seconds = min(1.0, options.duration)
+        loads.front_door(peer.port, seconds, "/large")
+        warm = 0
+        while warm < _WARM_UP_REQUESTS and time.monotonic() < until:
+            warm += loads.front_door(peer.port, seconds).completed
+
+    def sample(self, peer: RunningPeer, options: Options) -> Sample:
+        start = peer.cpu()
+        small = loads.front_door(peer.port, options.duration)
+        after_small = peer.cpu()
+        large = loads.front_door(peer.port, options.duration, "/large")
+        end = peer.cpu()
+        count = max(1, int(options.rate * options.duration * _PACED_FACTOR))
+        paced = openloop.run(openloop.Pace(peer.port, options.rate, count))
+        return {
+            "small_rate": small.per_second,
+            "small_cpu": after_small.since(start) / max(1, small.completed),
+            "small_p50": small.p50,
+            "small_p99": small.p99,
+            "small_errors": float(small.errors),
+            "large_rate": large.received_per_second,
+            "large_cpu": end.since(after_small) / max(1, large.received),
+            "large_errors": float(large.errors),
+            "p50": paced.percentile(50),
+            "p99": paced.percentile(99),
+            "p999": paced.percentile(99.9),
+            "lag": percentile(paced.lags, 99),
+            "paced_errors": float(paced.errors),
+        }
