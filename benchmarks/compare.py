@@ -84,10 +84,10 @@ class View:
     references: tuple[str, ...] = ()
     ratios: bool = True
     floors: tuple[Floor, ...] = ()
-    ceilings: tuple[Ceiling, ...] = ()
-    added: Added | None = None
     shares: tuple[str, ...] = ()
     what: str = ""
+    ceilings: tuple[Ceiling, ...] = ()
+    added: Added | None = None
 
 
 def paired_ratios(

@@ -66,6 +66,12 @@ class RunningPeer:
         """Own what stands behind this peer."""
         self._behind = behind
 
+    def end_behind(self) -> None:
+        """End what stands behind this peer, if anything, now."""
+        if self._behind is not None:
+            self._behind.close()
+            self._behind = None
+
     def close(self) -> None:
         """TERM, then whatever it takes."""
         try:
@@ -75,8 +81,7 @@ class RunningPeer:
         finally:
             self.process.close()
             shutil.rmtree(self._folder, ignore_errors=True)
-            if self._behind is not None:
-                self._behind.close()
+            self.end_behind()
 
 
 class Peer(ABC):

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 _NODE_SCRIPT = Path(__file__).with_name("node_proxy.js")
 
+# Without reuseport one worker may take all 64 clients, and a worker with more clients than kept
+# upstream connections opens a new one for every request beyond: neither is nginx at its best.
 # No temporary files: nginx would write the part of a large body that its buffers can't hold to the
 # disk. And buffers of 16 KB: with those of a page, its default, a megabyte costs it twice the CPU.
 _NGINX = """\
     upstream behind {{
         server 127.0.0.1:{upstream};
-        keepalive 32;
+        keepalive 64;
         keepalive_requests 1000000000;
     }}
     proxy_max_temp_file_size 0;
     proxy_buffer_size 16k;
     proxy_buffers 8 16k;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096 reuseport;
         location / {{
             proxy_pass http://behind;
             proxy_http_version 1.1;

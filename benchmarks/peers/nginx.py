@@ -52,7 +52,11 @@ _HELLO = """\
 SMALL = b"x" * 99 + b"\n"
 """What the upstream answers to `GET /`."""
 LARGE = 10**6
-"""Bytes of the upstream's `GET /large`, a file that nginx sends by sendfile(2)."""
+"""Bytes of the upstream's `GET /large`, a file that nginx sends by sendfile(2).
+
+`GET /seen` tells what came to it: Host, X-Forwarded-For, X-Forwarded-Proto, and the number of the
+request on its connection.
+"""
 
 _UPSTREAM = """\
     sendfile on;
@@ -62,6 +66,10 @@ _UPSTREAM = """\
         listen 127.0.0.1:{port} backlog=4096;
         location = / {{ return 200 "{small}\\n"; }}
         location = /large {{ root {folder}; }}
+        location = /seen {{
+            return 200 "$http_host $http_x_forwarded_for $http_x_forwarded_proto
+                        $connection_requests\n";
+        }}
     }}
 """
 

@@ -6,30 +6,35 @@ helpers and masters included, the upstream's not. Then an open loop at a moderat
 (`benchmarks.openloop`) for the latency; what a front door adds is its percentile less the
 upstream's own of the same round, in which the generator's error is the same.
 
-**Where our microseconds go.** A profile wants one worker, load that does not stop, and nothing
-else on the machine. With any nginx on port 9001::
+**Where our microseconds go.** A profile wants one worker, a load that does not stop, and nothing
+else on the machine. 32 clients are one worker's half of 64, and as many as its pool keeps upstream
+connections for (`--upstream-idle`): with more, every tenth request pays for a connect. With any
+nginx on port 9001, and the third line once the log says that the worker is ready::
 
-    balancer proxy 127.0.0.1:9001 -b 127.0.0.1:9000 -w 1 --keep-alive-requests 0 &
-    wrk -t1 -c64 -d60s http://127.0.0.1:9000/ &
-    WORKER=$(balancer status --json | python3 -c 'import json, sys
+    balancer proxy 127.0.0.1:9001 -b 127.0.0.1:9000 -w 1 --keep-alive-requests 0 -n profile &
+    wrk -t1 -c32 -d90s http://127.0.0.1:9000/ &
+    WORKER=$(balancer status --json -n profile | python3 -c 'import json, sys
     print(json.load(sys.stdin)["workers"][0]["pid"])')
 
-1. User or kernel, and how often: ``perf stat -e task-clock,user_time,system_time -p $WORKER sleep
-   10`` (divide by wrk's requests), and ``strace -c -f -p $WORKER`` for ten seconds: a request that
-   is relayed in one step is two `recv`, two `send` and its share of `epoll_wait`; more of one of
-   them than that is the first thing to look at. strace slows everything, so only counts count.
-2. Which function: ``py-spy record -r 1000 -d 20 -F -f raw -o out.txt -p $WORKER`` has a line for
-   every stack; ``-o out.svg`` without ``-f raw`` draws it. Self time by function::
+1. User or kernel: ``awk '{print $14, $15}' /proc/$WORKER/stat`` twice, ten seconds apart: ticks of
+   10 ms in user code and in the kernel; divided by wrk's requests of that time they are µs.
+2. How often: ``timeout 10 strace -c -f -p $WORKER``. A request that is relayed in one step is two
+   `recvfrom`, two `sendto` and its share of an `epoll_wait`; what there is beyond that is the first
+   thing to look at. strace slows everything, so only the counts count.
+3. Which function: ``py-spy record -r 1000 -d 20 -F -f raw -o out.txt -p $WORKER`` writes a line for
+   every stack (``-o out.svg`` without ``-f raw`` draws them), and this the self time of each::
 
-       awk '{n=$NF; sub(/ [0-9]+$/, ""); k=split($0, f, ";"); t[f[k]]+=n; s+=n}
-            END {for (f in t) printf "%5.1f%% %s\\n", 100*t[f]/s, f}' out.txt | sort -rn | head -30
+       awk '{n = $NF; sub(/ [0-9]+$/, ""); k = split($0, frame, ";"); own[frame[k]] += n; all += n}
+            END {for (name in own) printf "%5.1f%% %s\\n", 100 * own[name] / all, name}' out.txt |
+           sort -rn | head -30
 
-   The percentage × the µs per request of the table is the µs of that function. ``--native`` adds
-   the C frames (msgspec, re, sockets), ``--gil`` leaves out what waits for the kernel.
-3. Which part of the kernel: ``perf record -g -p $WORKER sleep 10``, ``perf report --no-children``;
-   tcp_sendmsg and the loopback's receive half inside of it are nginx's and HAProxy's as well.
-4. Python and C in one flame graph: Python 3.12 and newer with ``-X perf`` (`PYTHONPERFSUPPORT=1`
-   in the environment of `balancer`, which its workers inherit), then step 3.
+   The share × the worker's µs per request is the function's. A system call counts for the function
+   that made it; ``--native`` adds the C frames (the matching of heads, msgspec, sockets).
+4. Which part of the kernel: ``perf record -g -p $WORKER sleep 10``, ``perf report --no-children``.
+   What hangs below `tcp_sendmsg` (over the loopback it has the other side's receiving in it) nginx
+   and HAProxy pay as well.
+5. Python and C in one picture: Python 3.12 or newer and ``PYTHONPERFSUPPORT=1 balancer proxy …``,
+   whose workers inherit it; then step 4.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.compare import Floor, jain, judge, paired_ratios
+from benchmarks.compare import Floor, differences, jain, judge, paired_ratios
 from benchmarks.loads import LoadError
 from benchmarks.runner import Metric, Options, Results
 from benchmarks.suite.fairness import counts_by_worker
@@ -16,6 +16,16 @@ def test_ratios_pair_the_rounds_that_both_have() -> None:
     ours = [{"rate": 2000.0}, {"rate": 3000.0}, None]
     theirs = [{"rate": 1000.0}, {"rate": 2000.0}, {"rate": 9000.0}]
     assert paired_ratios(ours, theirs, "rate") == [2.0, 1.5]
+
+
+def test_differences_pair_the_rounds_too() -> None:
+    results = Results("demo", (Metric("p50", "p50"),), Options())
+    results.samples = {
+        "ours": [{"p50": 3.0}, None, {"p50": 5.0}, {"p99": 1.0}],
+        "direct": [{"p50": 1.0}, {"p50": 1.0}, {"p50": 2.5}, {"p50": 1.0}],
+    }
+    assert differences(results, "ours", "direct", "p50") == [2.0, 2.5]
+    assert differences(results, "ours", "absent", "p50") == []
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,15 @@ def test_wrk_counts_in_binary_units() -> None:
     assert (result.received, result.received_per_second) == (3 * 2**29, 512.0)
 
 
+def test_wrk_tells_percentiles_in_whatever_unit() -> None:
+    distribution = (
+        "  Latency Distribution\n"
+        "     50%  871.00us\n     75%    1.20ms\n     90%    2.00ms\n     99%    1.85s \n"
+    )
+    result = parse_wrk(WRK.replace("  150361", distribution + "  150361"))
+    assert (result.p50, result.p99) == pytest.approx((871e-6, 1.85))
+
+
 def test_wrk_with_errors() -> None:
     errors = (
         "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks.compare import Floor, View
+from benchmarks.compare import Added, Ceiling, Floor, View
 from benchmarks.report import as_json, render, write_json
 from benchmarks.runner import Metric, Options, Results
 
@@ -116,3 +116,30 @@ def test_floors_are_in_the_json_with_their_verdict() -> None:
     floors = json.loads(json.dumps(form))["floors"]
     assert [floor["words"] for floor in floors] == ["floor met, goal missed", "not measured"]
     assert floors[0]["ratios"] == [1.5]
+
+
+def _over_a_baseline() -> tuple[Results, View]:
+    results = Results("demo", (Metric("p50", "p50 ms", 1, 1e3), Metric("kb", "KB")), Options())
+    results.samples = {
+        "ours": [{"p50": 0.003, "kb": 4.0}, {"p50": 0.005, "kb": 6.0}],
+        "direct": [{"p50": 0.001}, {"p50": 0.002}],
+    }
+    ceilings = (
+        Ceiling("kb", "ours", 5.0),
+        Ceiling("kb", "ours", 4.5),
+        Ceiling("kb", "direct", 1.0),
+    )
+    added = Added("direct", ("p50",), "added")
+    return results, View(ratios=False, ceilings=ceilings, added=added)
+
+
+def test_what_is_added_is_paired_and_limits_are_judged_by_the_median() -> None:
+    results, view = _over_a_baseline()
+    lines = render(results, ABOUT, view).splitlines()
+    added = lines.index("added:")
+    assert lines[added + 1].split() == ["p50", "ms"]
+    assert lines[added + 2] == "ours  2.5 (2.0 … 3.0)"
+    assert lines[added + 3] == ""
+    assert [line.split()[-1] for line in lines[-3:]] == ["met", "missed", "measured"]
+    form = as_json(results, ABOUT, view)
+    assert form["added"] == {"ours": {"p50": [0.002, 0.003]}}

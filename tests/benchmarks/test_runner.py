@@ -10,12 +10,13 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.loads import LoadError
 from benchmarks.peers import MissingPeerError, Peer, RunningPeer
-from benchmarks.runner import Metric, Options, Sample, run
+from benchmarks.runner import Metric, Options, Results, Sample, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.process import ServerProcess
+    from benchmarks.runner import Benchmark
 
 
 class Idle(Peer):
@@ -84,6 +85,32 @@ def test_a_missing_peer_is_a_row_that_says_so() -> None:
 def test_a_failed_sample_keeps_its_round_for_the_pairing() -> None:
     results = run(Recorder(fail_at=1), [Idle("a")], Options(rounds=2), _quiet)
     assert results.samples == {"a": [None, {"call": 2.0}]}
+
+
+def test_fresh_peers_are_others_in_every_round_and_a_missing_one_is_asked_once() -> None:
+    recorder = Recorder()
+    results = run(recorder, [Idle("a"), Absent("x")], Options(rounds=3), _quiet, fresh=True)
+    assert len(set(recorder.asked)) == 3  # an idle peer's port is its pid
+    assert results.samples == {"a": [{"call": 1.0}, {"call": 2.0}, {"call": 3.0}]}
+    assert results.missing == {"x": "not here"}
+
+
+def test_quick_is_one_round_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Options] = []
+
+    def note(benchmark: Benchmark, _peers: object, options: Options, **_: bool) -> Results:
+        seen.append(options)
+        return Results(benchmark.name, benchmark.metrics, options)
+
+    monkeypatch.setattr("benchmarks.__main__.run", note)
+    main(["proxy", "--quick"])
+    main(["proxy", "--quick", "--rounds", "2", "--rate", "5"])
+    main(["handoff"])
+    assert seen == [
+        Options(1, 1.0, rate=1000.0, connections=1000),
+        Options(2, 1.0, rate=5.0, connections=1000),
+        Options(),
+    ]
 
 
 def test_an_interrupted_run_keeps_the_finished_rounds() -> None:

@@ -25,10 +25,15 @@ pytestmark = [
 @pytest.fixture
 def only_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PATH with node and nothing else."""
-    node = shutil.which("node")
-    assert node is not None
+    _only_these(tmp_path, monkeypatch, "node")
+
+
+def _only_these(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "node").symlink_to(node)
+    for name in programs:
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / "bin" / name).symlink_to(program)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 
@@ -54,6 +59,33 @@ def test_a_benchmark_measures_node(benchmark: str, figures: set[str], tmp_path: 
     assert not any(value for name, value in sample.items() if name.endswith("errors"))
     demo = benchmark not in {"serve", "fairness"}
     assert form["missing"] == ({"nginx": "nginx is not on PATH"} if demo else {})
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not on PATH")
+@pytest.mark.parametrize(
+    ("benchmark", "figures"),
+    [
+        (
+            "proxy",
+            {"small_rate", "small_cpu", "small_p99", "large_rate", "large_cpu", "p50", "p999"},
+        ),
+        ("idle", {"pss", "rss", "held", "again"}),
+    ],
+)
+def test_front_doors_are_measured(
+    benchmark: str, figures: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only_these(tmp_path, monkeypatch, "node", "nginx")
+    result = tmp_path / "result.json"
+    options = ["--quick", "--duration", "0.1", "--connections", "300", "--json", str(result)]
+    assert main([benchmark, *options, "--only", "node", "--only", "upstream", "--only", "ha"]) == 0
+    form = json.loads(result.read_text())
+    (sample,) = form["samples"]["node cluster"]
+    assert figures <= {name for name, value in sample.items() if value > 0}
+    assert not any(value for name, value in sample.items() if name.endswith("errors"))
+    assert form["missing"] == {"haproxy": "haproxy is not on PATH"}
+    if benchmark == "proxy":
+        assert set(form["added"]["node cluster"]) == {"p50", "p99", "p999"}
 
 
 @pytest.mark.usefixtures("only_node")
