@@ -28,8 +28,9 @@ nginx on port 9001, and the third line once the log says that the worker is read
             END {for (name in own) printf "%5.1f%% %s\\n", 100 * own[name] / all, name}' out.txt |
            sort -rn | head -30
 
-   The share × the worker's µs per request is the function's. A system call counts for the function
-   that made it; ``--native`` adds the C frames (the matching of heads, msgspec, sockets).
+   py-spy samples by the clock: `EpollIOManager.get_events` is mostly waiting for work. Of the rest,
+   the share × the worker's µs per request is about the function's. A system call counts for the
+   function that made it; ``--native`` adds the C frames (the matching of heads, sockets).
 4. Which part of the kernel: ``perf record -g -p $WORKER sleep 10``, ``perf report --no-children``.
    What hangs below `tcp_sendmsg` (over the loopback it has the other side's receiving in it) nginx
    and HAProxy pay as well.
