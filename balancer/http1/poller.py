@@ -107,7 +107,8 @@ class Poller:
                     self._promote()
                     return
             outbox.flush()
-            events += self._epoll.poll(0, BATCH)
+            # the first first: a request must not overtake the end of an idle upstream's connection
+            events += reversed(self._epoll.poll(0, BATCH))
             if events:  # the other tasks want their turn, too
                 await trio.lowlevel.checkpoint()
             else:

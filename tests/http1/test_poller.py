@@ -275,3 +275,22 @@ async def test_a_reader_and_a_writer() -> None:
         while received < 20_000_000:
             await trio.lowlevel.wait_readable(client)
             received += len(client.recv(1 << 20))
+
+
+async def test_what_happens_first_is_heard_first() -> None:
+    heard: list[bytes] = []
+    async with polled() as (first, transport):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            second = socket.create_connection(listener.getsockname())
+            other = PolledTransport(listener.accept()[0], transport._poller)
+        with second:
+            begin(serve_parked(other, heard))
+            begin(serve_parked(transport, heard))
+            await trio.testing.wait_all_tasks_blocked()
+            first.sendall(b"a")
+            second.sendall(b"b")
+            await trio.testing.wait_all_tasks_blocked()
+            assert heard == [b"a", b"b"]
+        first.close()
+        await trio.testing.wait_all_tasks_blocked()
+        other.close()
