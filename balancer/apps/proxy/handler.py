@@ -205,7 +205,7 @@ class ProxyHandler:
     ) -> Reply:
         """The final response's head; interim ones are passed on (RFC 9110 15.2)."""
         while reply.interim:
-            if reply.status != CONTINUE:  # ours was sent when the body was first read
+            if reply.status != CONTINUE or not exchange.head.expect_continue:  # that was ours
                 await exchange.inform(reply.status, reply.fields)
             reply = await connection.reply(parks=parks)
         return reply
@@ -245,6 +245,10 @@ class ProxyHandler:
         if not _upgrade(exchange):
             raise UpstreamError(
                 Failure.MALFORMED, "it switched protocols and nobody had asked for it"
+            )
+        if not exchange.body_read:
+            raise UpstreamError(
+                Failure.MALFORMED, "it switched protocols before it had the whole request"
             )
         connection.expect(None)
         tunnel = await exchange.upgrade(reply.fields)

@@ -168,10 +168,20 @@ async def test_expect_is_answered_when_the_body_is_wanted() -> None:
         client, upstream, seen = await here.ask(head)
         assert b"expect" not in seen
         assert await client.hear() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await upstream.say(b"HTTP/1.1 100 Continue\r\n\r\n")  # one is enough
         await client.say(b"hello")
         assert await upstream.hear_size(5) == b"hello"
         await upstream.say(SHORT)
         await client.hear(b"hello")
+
+
+async def test_a_switch_of_protocols_before_the_end_of_the_body() -> None:
+    head = POST.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
+    async with lab() as here:
+        client, upstream, _ = await here.ask(head)
+        await upstream.say(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.MALFORMED]
 
 
 # answers
@@ -262,6 +272,7 @@ async def test_interim_answers() -> None:
     async with lab() as here:
         client, upstream, _ = await here.ask(GET)
         await upstream.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await client.hear() == b"HTTP/1.1 100 Continue\r\n\r\n"
         await upstream.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
         assert await client.hear() == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
         await upstream.say(SHORT)
