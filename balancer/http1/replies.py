@@ -84,6 +84,7 @@ class Reply(NamedTuple):
     Attributes:
         status: From 100 to 599.
         head: What is sent on: the fields, the length that they say, and whether there is a Date.
+        modern: It is HTTP/1.1.
         chunked: The body comes in chunks.
         persist: The connection may be used again, as far as the head says.
         fields: Of a 1xx: the same fields, apart; a 101 keeps those that say what follows.
@@ -92,6 +93,7 @@ class Reply(NamedTuple):
 
     status: int
     head: ResponseHead
+    modern: bool
     chunked: bool
     persist: bool
     fields: tuple[tuple[bytes, bytes], ...]
@@ -151,7 +153,7 @@ def _parse(head: bytes, max_head: int, max_fields: int) -> Reply:
     persist = modern if connection is None else len(connection) == 10
     lines = OWN_LINES(b"", block)[2:]
     fields = ResponseHead(lines, None if length is None else int(length), False, date is not None)
-    return Reply(int(status), fields, coding is not None, persist, (), len(head))
+    return Reply(int(status), fields, modern, coding is not None, persist, (), len(head))
 
 
 # A server that says the same again, in the same second, is read once.
@@ -233,7 +235,7 @@ def _assemble(
     dated = any(name == b"date" for name, _, _ in fields)
     persist = b"close" not in options and (modern or b"keep-alive" in options)
     head = ResponseHead(lines, length, False, dated)
-    return Reply(status, head, chunked, persist, kept if status < 200 else (), size)
+    return Reply(status, head, modern, chunked, persist, kept if status < 200 else (), size)
 
 
 def _length(values: list[bytes]) -> int | None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "offer", "trailer_lines"]
 
-VIA = b"1.1 balancer"
-"""What we add to Via (RFC 9110 7.6.3), and know ourselves by."""
+VIA = {"1.1": b"1.1 balancer", "1.0": b"1.0 balancer"}
+"""What we add to Via, by the version of what came (RFC 9110 7.6.3), and know ourselves by."""
 
 OWN = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
@@ -83,7 +83,7 @@ class Client(NamedTuple):
 class Forwarder:
     """Writes the heads of one client's requests; remembers the last: the next is often equal."""
 
-    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "request_id")
+    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "_via", "request_id")
 
     def __init__(self, client: Client, config: ForwardConfig) -> None:
         self._client = client
@@ -91,6 +91,7 @@ class Forwarder:
         self._block: bytes | None = None
         self._fields = b""
         self._loops = False
+        self._via = b""
         self.request_id = ""
         """The X-Request-ID of the last request, if it had one."""
 
@@ -100,8 +101,10 @@ class Forwarder:
         ``looped`` tells afterwards whether the request has been here before.
         """
         block = head.block
-        if block is None or block != self._block:
-            self._fields, self._loops = _rewrite(head.headers, self._client, self._config)
+        via = VIA[head.http_version]
+        if block is None or block != self._block or via is not self._via:
+            self._fields, self._loops = _rewrite(head.headers, self._client, self._config, via)
+            self._via = via
             self.request_id = head.pick(ID_FIELD)[0]
             self._block = block
         return self._fields
@@ -113,7 +116,7 @@ class Forwarder:
 
 
 def _rewrite(
-    headers: Iterable[tuple[bytes, bytes]], client: Client, config: ForwardConfig
+    headers: Iterable[tuple[bytes, bytes]], client: Client, config: ForwardConfig, own_via: bytes
 ) -> tuple[bytes, bool]:
     headers = list(headers)
     said = dict(headers)  # the last of equals; the lists are joined below
@@ -135,8 +138,9 @@ def _rewrite(
     if _accepts_trailers(headers):
         lines.append(b"te: trailers\r\nconnection: te\r\n")
     lines += _identity(headers, said, client, client.host in config.trusted)
-    lines.append(b"via: %b\r\n" % b", ".join([*via, VIA]))
-    loops = any(VIA in [each.strip(b" \t") for each in value.split(b",")] for value in via)
+    lines.append(b"via: %b\r\n" % b", ".join([*via, own_via]))
+    members = [each.strip(b" \t") for value in via for each in value.split(b",")]
+    loops = any(own in members for own in VIA.values())
     return b"".join(lines), loops
 
 

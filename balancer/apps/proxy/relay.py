@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["relay", "relay_nowait"]
 
-VIA_LINE = b"Via: %b\r\n" % VIA
+VIA_LINE = b"Via: %b\r\n" % VIA["1.1"]
+OLD_VIA_LINE = b"Via: %b\r\n" % VIA["1.0"]
 
 
 def relay_nowait(
@@ -30,28 +31,28 @@ def relay_nowait(
     Returns:
         What the kernel didn't take of it, which is b"" as a rule; None: it is for ``relay``.
     """
-    status, head = reply.status, reply.head
+    status = reply.status
     body = b""
     if status not in BODILESS and exchange.method != "HEAD":
-        length, buffer = head.length, connection.buffer
+        length, buffer = reply.head.length, connection.buffer
         if length is None or length > ONE_SEND or len(buffer) < length:
             return None
         if length == len(buffer):
             body, connection.buffer = buffer, b""
         else:
             body, connection.buffer = buffer[:length], buffer[length:]
-    return exchange.respond_nowait(status, _passed_on(head, extra), body) or b""
+    return exchange.respond_nowait(status, _passed_on(reply, extra), body) or b""
 
 
-def _passed_on(head: ResponseHead, extra: bytes) -> ResponseHead:
+def _passed_on(reply: Reply, extra: bytes) -> ResponseHead:
     """What is sent on of a head."""
-    if len(head.lines) > REMEMBERED:
-        return _add(head, extra)
-    return _add_again(head, extra)
+    head = reply.head
+    add = _add if len(head.lines) > REMEMBERED else _add_again
+    return add(head, VIA_LINE if reply.modern else OLD_VIA_LINE, extra)
 
 
-def _add(head: ResponseHead, extra: bytes) -> ResponseHead:
-    return head._replace(lines=head.lines + VIA_LINE + extra)
+def _add(head: ResponseHead, via: bytes, extra: bytes) -> ResponseHead:
+    return head._replace(lines=head.lines + via + extra)
 
 
 # as the heads themselves: a server that says the same again is read once
@@ -81,7 +82,7 @@ async def relay(
         ClientGone: it left, or reads too slowly.
         UpstreamError: the answer broke off.
     """
-    head = _passed_on(reply.head, extra)
+    head = _passed_on(reply, extra)
     body = connection.body(reply, exchange.method)
     assert body is not None  # else it is complete
     await exchange.start(reply.status, head)

@@ -134,12 +134,15 @@ def test_a_client_of_http_1_0_without_a_host() -> None:
 
 def test_via_is_appended_and_a_circle_is_seen() -> None:
     head = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.0 x, 1.1 y\r\n\r\n", Http1Config())
+    old = parse_head(b"GET / HTTP/1.0\r\nHost: a\r\nVia: 1.0 x, 1.1 y\r\n\r\n", Http1Config())
     again = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 balancer\r\n\r\n", Http1Config())
     assert head is not None
     assert again is not None
     forwarder = Forwarder(CLIENT, NOBODY)
     assert b"via: 1.0 x, 1.1 y, 1.1 balancer\r\n" in forwarder.fields(head)
     assert not forwarder.looped
+    assert old is not None
+    assert b"via: 1.0 x, 1.1 y, 1.0 balancer\r\n" in forwarder.fields(old)
     forwarder.fields(again)
     assert forwarder.looped
 
