@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from balancer.core.forwarded import Trusted
     from balancer.http1.head import Head
 
-__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "offer", "trailer_lines"]
+__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "offer", "spend_hop", "trailer_lines"]
 
 VIA = {"1.1": b"1.1 balancer", "1.0": b"1.0 balancer"}
 """What we add to Via, by the version of what came (RFC 9110 7.6.3), and know ourselves by."""
@@ -50,6 +50,7 @@ OTHER_HTTP = frozenset({b"h2c", b"h2", b"http"})
 NOT_IN_TRAILERS = OWN | NOT_NOMINATED | NOT_IN_ANY_TRAILERS | {b"max-forwards", b"range"}
 """RFC 9110 6.5.1: framing, routing, who asks, and what a request is about: all of it has been read
 before trailers come.  Node's parser refuses a Content-Length even here."""
+MAX_FORWARDS = re.compile(rb"\r\nmax-forwards: ([0-9]{1,18})\r\n").search
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?").fullmatch
 
@@ -170,6 +171,16 @@ def offer(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
             if PROTOCOL(each) and each.partition(b"/")[0].lower() not in OTHER_HTTP
         ]
     )
+
+
+def spend_hop(fields: bytes) -> bytes | None:
+    """The fields of an OPTIONS with a hop less to go; None: this is the last (RFC 9110 7.6.2)."""
+    left = MAX_FORWARDS(fields)
+    if left is None:
+        return fields
+    if not int(left[1]):
+        return None
+    return b"%b%d%b" % (fields[: left.start(1)], int(left[1]) - 1, fields[left.end(1) :])
 
 
 def trailer_lines(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:

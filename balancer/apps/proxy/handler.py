@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from balancer.apps.proxy.forward import offer
+from balancer.apps.proxy.forward import offer, spend_hop
 from balancer.apps.proxy.key import cookie, key_reader
 from balancer.apps.proxy.relay import relay, relay_nowait
 from balancer.apps.proxy.session import Session
@@ -43,6 +43,9 @@ logger = logging.getLogger("balancer")
 
 LOOP = RequestError(508, "this request has passed here before: the proxies form a circle")
 NO_TRACE = RequestError(405, "TRACE is not passed on")
+NUL = RequestError(400, "the path has a NUL, which many programs take for its end")
+LIMITED = frozenset({"TRACE", "OPTIONS"})
+"""Whose way Max-Forwards can limit."""
 CONTENT_TYPE = (b"content-type", b"text/plain")
 ANYWHERE = Wish()
 SWITCHING = 101
@@ -63,7 +66,7 @@ class ProxyHandler:
         """Pass one request on, and the answer back.
 
         Raises:
-            RequestError: what the client gets instead (405, 502, 504, 508).
+            RequestError: what the client gets instead (400, 405, 502, 504, 508).
             ClientGone: it has left.
         """
         head = exchange.head
@@ -74,8 +77,16 @@ class ProxyHandler:
         fields = forwarder.fields(head)
         if forwarder.looped:
             raise LOOP
-        if head.method == "TRACE":
-            raise NO_TRACE
+        if head.method in LIMITED:
+            if head.method == "TRACE":
+                raise NO_TRACE
+            spent = spend_hop(fields)
+            if spent is None:
+                await exchange.respond(200)
+                return
+            fields = spent
+        if b"%00" in head.origin and b"%00" in exchange.path:
+            raise NUL
         upload = upload_of(exchange)
         request = b"%b %b HTTP/1.1\r\n%b%b%bx-request-id: %b\r\n\r\n" % (
             head.method.encode(),

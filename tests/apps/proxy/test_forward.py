@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.apps.proxy.forward import Client, ForwardConfig, Forwarder, offer, trailer_lines
+from balancer.apps.proxy.forward import (
+    Client,
+    ForwardConfig,
+    Forwarder,
+    offer,
+    spend_hop,
+    trailer_lines,
+)
 from balancer.http1 import Http1Config, RequestError
 from balancer.http1.heads import parse_head
 from balancer.settings import TrustedPeers
@@ -145,6 +152,17 @@ def test_via_is_appended_and_a_circle_is_seen() -> None:
     assert b"via: 1.0 x, 1.1 y, 1.0 balancer\r\n" in forwarder.fields(old)
     forwarder.fields(again)
     assert forwarder.looped
+
+
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [("5", "4"), ("10", "9"), ("1", "0"), ("0", None), ("many", "many"), ("-1", "-1")],
+)
+def test_a_hop_is_spent(said: str, goes_on: str | None) -> None:
+    lines = b"host: a\r\nmax-forwards: %b\r\nx: y\r\n"
+    wanted = None if goes_on is None else lines % goes_on.encode()
+    assert spend_hop(lines % said.encode()) == wanted
+    assert spend_hop(b"host: a\r\nx: max-forwards: 0\r\n") == b"host: a\r\nx: max-forwards: 0\r\n"
 
 
 def test_trailers_are_accepted_for_those_behind_us() -> None:

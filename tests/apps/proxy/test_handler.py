@@ -57,6 +57,32 @@ async def test_or_is_not(answer: bytes) -> None:
         assert not len(here.pool)
 
 
+async def test_the_last_hop_answers_for_the_server() -> None:
+    async with lab() as here:
+        client, upstream, head = await here.ask(
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 1\r\n\r\n"
+        )
+        assert b"\r\nmax-forwards: 0\r\n" in head
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        await client.say(head)
+        assert (await client.hear()).startswith(b"HTTP/1.1 508 ")
+        client = here.client()
+        await client.say(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 200 ")
+        assert here.leases == 1
+
+
+async def test_a_nul_in_a_path_is_refused() -> None:
+    async with lab() as here:
+        client = here.client()
+        await client.say(GET.replace(b"/a", b"/a%00b"))
+        assert (await client.hear()).startswith(b"HTTP/1.1 400 ")
+        _, _, head = await here.ask(GET.replace(b"?b", b"?b=%00"))
+        assert head.startswith(b"GET /a?b=%00 ")
+        assert here.leases == 1
+
+
 # requests with a body
 
 
