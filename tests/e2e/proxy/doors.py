@@ -30,7 +30,8 @@ __all__ = ["DOORS", "Door", "Stage", "open_door"]
 
 DOORS = ("balancer", "nginx", "haproxy")
 
-COMMON = ("--probe", "off", "--eject-after", "0")
+# No connection ends because it has been idle: an end that is seen is meant.
+COMMON = ("--probe", "off", "--eject-after", "0", "--upstream-idle-timeout", "60s")
 PATIENT = (*COMMON, "--forwarded-allow-ips", "192.0.2.1")
 IMPATIENT = (
     *COMMON, "--header-timeout", "300ms", "--upstream-response-timeout", "300ms",
