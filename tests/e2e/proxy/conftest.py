@@ -24,5 +24,5 @@ def stage(
         open_door(name, upstream.port, tmp_path_factory.mktemp(name)) as door,
     ):
         if door is None:
-            pytest.skip(f"{name} is not installed")
+            pytest.skip(f"{name} is not installed, or is not Debian 12's")
         yield Stage(door, upstream)

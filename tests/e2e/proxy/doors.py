@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["DOORS", "Door", "Stage", "open_door"]
 
 DOORS = ("balancer", "nginx", "haproxy")
+VERSIONS = {"nginx": "nginx/1.22.", "haproxy": "version 2.6."}
+"""Those of Debian 12, whose habits are written down: others have others."""
 
 # No connection ends because it has been idle: an end that is seen is meant.
 COMMON = ("--probe", "off", "--eject-after", "0", "--upstream-idle-timeout", "60s")
@@ -124,12 +126,12 @@ class Stage(NamedTuple):
 
 @contextmanager
 def open_door(name: str, upstream: int, folder: Path) -> Iterator[Door | None]:
-    """A front door in front of a port; None: it isn't installed."""
+    """A front door in front of a port; None: it isn't installed, or is another version."""
     if name == "balancer":
         with _ours(upstream) as door:
             yield door
         return
-    program = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    program = _find(name)
     if program is None:
         yield None
         return
@@ -141,6 +143,14 @@ def open_door(name: str, upstream: int, folder: Path) -> Iterator[Door | None]:
         start = _nginx if name == "nginx" else _haproxy
         with start(program, door, (one.fileno(), two.fileno()), upstream, folder):
             yield door
+
+
+def _find(name: str) -> str | None:
+    program = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        return None
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=True)
+    return program if VERSIONS[name] in said.stdout + said.stderr else None
 
 
 @contextmanager
