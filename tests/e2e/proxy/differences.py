@@ -190,11 +190,10 @@ NGINX: dict[Reason, dict[str, str]] = {
     },
     STATUSES: {
         "33-413": "nothing instead of the end at the client",
-        "33-408": "nothing instead of a response at the client",
+        "33-408": "the client got the end instead of a response at the client",
         "33-502": "nothing instead of a response at the client",
         "33-502-head": "nothing instead of a response at the client",
         "33-503": "the client got status 502",
-        "33-504": "nothing instead of a response at the client",
     },
     ABORT: {
         "34-half-close": "the client got the end",
@@ -353,13 +352,10 @@ HAPROXY: dict[Reason, dict[str, str]] = {
         "33-414": "the client got status 400",
         "33-413": "the upstream got b'POST / HTTP/1.1'",
         "33-413-chunked": "the upstream got b'POST / HTTP/1.1'",
-        "33-408": "nothing instead of a response at the client",
         "33-502-head": "nothing instead of the end at the client",
         "33-503": "the client got b'retry-after' as []",
-        "33-504": "nothing instead of a response at the client",
     },
     ABORT: {
-        "34-abort-body": "nothing instead of the start",
         "34-half-close": "the client got the body b'<html><body><h1>400",
     },
     CONNECT: {

@@ -91,6 +91,7 @@ defaults
     timeout http-request 10s
     retries 0
     option abortonclose
+    option http-no-delay
 frontend patient
     bind fd@{port_fd}
     default_backend patient

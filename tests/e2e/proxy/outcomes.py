@@ -37,7 +37,7 @@ def outcome(stage: Stage, cell: Cell, *, patience: float = DEADLINE) -> str:
         Mismatch: an answer went to another request than its own.
     """
     door, upstream = stage
-    upstream.settle(door.port)
+    upstream.renew(door.port)
     with closing(Talk(connect(door.port), upstream, patience)) as talk:
         requests: list[Message] = []
 

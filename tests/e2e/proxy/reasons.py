@@ -84,8 +84,8 @@ UPGRADE: Final = Reason(
     "S7.8: it must be nominated, HTTP/1.0 has none, and a 101 is an answer to one",
 )
 TUNNEL: Final = Reason(
-    "the end of one side ends the tunnel",
-    "S9.3.6: who has said his last may still be spoken to; protocols over TCP rely on it",
+    "the end of one side is the end of the tunnel, or isn't passed on",
+    "RFC 9293 3.6: who has said its last still listens; what is under way to it would be lost",
 )
 BODILESS: Final = Reason(
     "a length stays on a 204 or 1xx, or what must not be there is waited for or kept",

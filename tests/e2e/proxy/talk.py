@@ -173,6 +173,18 @@ class Upstream:
             end.close()
         self.ends.clear()
 
+    def renew(self, port: int) -> None:
+        """Begin anew, but keep connections on which nothing is open: the proxy may use them."""
+        self.listen()
+        self.look()
+        if any(end.seen for end in self.ends):
+            self.settle(port)
+        for end in [end for end in self.ends if end.ended]:
+            end.close()
+            self.ends.remove(end)
+        for end in self.ends:
+            end.log = b""
+
     def settle(self, port: int) -> None:
         """Begin anew: the proxy behind this port has no connection to us any more, and knows it."""
         self.listen()
