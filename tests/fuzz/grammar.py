@@ -17,7 +17,7 @@ METHODS = (
     b"PROPFIND", b"M-SEARCH", b"TRACE", b"CONNECT", b"PURGE", b"FROB", b"get", b"QUERY",
 )  # fmt: skip
 PATHS = (
-    b"/", b"/a", b"/a/b?c=d", b"/%2e%2e/%00", b"//evil/x", b"/a?b?c", b"/?http://x/", b"/a;b=c",
+    b"/", b"/a", b"/a/b?c=d", b"/%2e%2e/?%00", b"//evil/x", b"/a?b?c", b"/?http://x/", b"/a;b=c",
     b"/~!$&'()*+,;=:@", b"/\\..\\x", b"/\"<>^`{|}", b"/x%2f..%2f", b"/:80",
 )  # fmt: skip
 HOSTS = (

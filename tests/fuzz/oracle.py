@@ -107,6 +107,8 @@ def _read_request_head(head: bytes) -> Asked:
         raise Ill
     host = hosts[0] if hosts else None
     authority, origin = _target(method, target)
+    if b"%00" in origin.partition(b"?")[0]:
+        raise Ill
     if authority is not None:
         host = authority
     length, chunked = _framing(fields, minor)
