@@ -156,7 +156,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     master: MasterStatus
     workers: list[WorkerStatus]
     listeners: list[ListenerStatus]
-    forkserver: ForkServerStatus | None = None
+    forkserver: ForkServerStatus | None
     upstreams: list[UpstreamStatus] = []
     waiting: int = 0
 

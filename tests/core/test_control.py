@@ -177,6 +177,14 @@ def test_the_status_object_is_the_contract() -> None:
         to_status({"master": 1})
 
 
+def test_a_fork_server_that_does_not_run_is_null() -> None:
+    """Whoever reads the object need not ask whether the key is there."""
+    nobody = msgspec.structs.replace(status("ready"), forkserver=None)
+    reply = decode_reply(encode(Reply(ok=True, result=nobody)))
+    assert reply.result["forkserver"] is None
+    assert to_status(reply.result) == nobody
+
+
 def test_messages_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Scale(workers=1).workers = 2  # type: ignore[misc]

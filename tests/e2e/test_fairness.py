@@ -26,6 +26,7 @@ def _assert_even(server: BalancerServer, pids: Iterable[int]) -> None:
     assert set(spread.values()) <= {19, 20, 21}, spread
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("policy", ["round-robin", "least-connections"])
 def test_a_burst_is_spread_evenly(policy: str) -> None:
     """A hundred requests that sleep, all at once, over five workers: twenty each.
