@@ -22,7 +22,7 @@ TURNS = pytest.StashKey[Turns]()
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        # One of several processes (`pytest -n 2`): they have one folder in that of the whole run.
+        # One of several processes (`pytest -n 3`): they have one folder in that of the whole run.
         config.stash[TURNS] = Turns(Path(config.getoption("basetemp")).parent)
 
 

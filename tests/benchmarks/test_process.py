@@ -49,9 +49,9 @@ FORKS = """
 import os, signal, sys
 if os.fork() == 0:
     os.setsid()
-    print("child", os.getpid())
+    os.write(1, b"child %d\\n" % os.getpid())  # print() would be two writes, and could mix
     signal.pause()
-print("up")
+os.write(1, b"up\\n")
 signal.pause()
 """
 

@@ -1,4 +1,4 @@
-"""Turns between the processes of one test run (`pytest -n 2`): together, or alone.
+"""Turns between the processes of one test run (`pytest -n 3`): together, or alone.
 
 Theory: a readers-writer lock of two file locks. Whoever begins a test passes a gate, and takes the
 room behind it: shared, or for itself. The gate is held only on the way in, so somebody who waits

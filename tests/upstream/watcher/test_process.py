@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,7 @@ from tests.upstream.watcher.lab import closed_port, config_for, filled_table, lo
 from tests.upstream.watcher.nameserver import name_server
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def test_the_config_travels() -> None:
@@ -118,19 +120,26 @@ async def test_without_probes_nothing_is_found() -> None:
         assert watcher.row().probed_at == 0.0
 
 
+@pytest.fixture
+def for_all() -> Iterator[Path]:
+    """A name server's address, not in tmp_path: that is below folders which are its user's only."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        file = Path(folder) / "resolv.conf"
+        file.write_text("nameserver 127.0.0.1\n")
+        yield file
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-async def test_it_is_who_the_workers_are(tmp_path: Path) -> None:
+async def test_it_is_who_the_workers_are(for_all: Path) -> None:
     async with name_server() as server:
         server.zone["web.example"] = ["1 A 127.0.0.1", "1 A 127.0.0.2"]
-        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
-        for folder in [tmp_path, *tmp_path.parents][:3]:  # pytest's are its own user's only
-            folder.chmod(0o755)
         config = config_for(
             "web.example:9",
             user=65534,
             dns_port=server.port,
             hosts="/nowhere",
-            resolv_conf=str(tmp_path / "resolv.conf"),
+            resolv_conf=str(for_all),
         )
         table = filled_table(local(9), upstreams=("web.example:9",))
         async with watching(config, table) as watcher:
