@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from balancer.settings.load import flag_given
-from balancer.settings.table import SETTINGS
+from balancer.settings.table import SETTINGS, UPSTREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,6 +40,12 @@ _ELSEWHERE = {
 }
 
 
+_OF_AN_UPSTREAM = {
+    f"--{option}": f"it is said of each upstream, behind a comma: HOST:PORT,{option}{value}"
+    for option, value in (("weight", "=2"), ("max", "=10"), ("backup", ""))
+}
+
+
 def given_flags(context: click.Context) -> list[Given]:
     """What the command line said about settings, in its order."""
     given: list[Given] = context.meta.setdefault(_KEY, [])
@@ -62,10 +68,18 @@ class SettingsCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if error.option_name not in _ELSEWHERE:
+            name = error.option_name
+            why = _ELSEWHERE.get(name) or self._of_the_other(name)
+            if why is None:
                 raise
-            message = f"{error.option_name}: no such option; {_ELSEWHERE[error.option_name]}"
-            raise click.UsageError(message, ctx) from None
+            raise click.UsageError(f"{name}: no such option; {why}", ctx) from None
+
+    def _of_the_other(self, flag: str) -> str | None:
+        """What to say of a setting that this command doesn't take."""
+        for setting in SETTINGS.values():
+            if flag in {alias.flag for alias in setting.spellings}:
+                return f"balancer {'proxy' if setting.group == UPSTREAM else 'serve'} has it"
+        return _OF_AN_UPSTREAM.get(flag)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings by group, then the command's own options."""

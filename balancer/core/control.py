@@ -235,7 +235,9 @@ def is_degraded(status: Status) -> bool:
     """Whether capacity is missing that should be there.
 
     A draining or stopping worker is not missing: somebody wanted it so, and its replacement is
-    ready before it leaves.
+    ready before it leaves.  Of the upstreams one that is ready is enough.
     """
     states = {worker.state for worker in status.workers}
+    if status.upstreams and not any(each.state == "ready" for each in status.upstreams):
+        return True
     return "ready" not in states or bool(states & {"starting", "stalled", "backoff"})

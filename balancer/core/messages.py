@@ -125,6 +125,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ws_ping_timeout: float = 20.0
     ws_per_message_deflate: bool = True
     upstreams: tuple[str, ...] = ()  # not empty: a proxy
+    instance: str = ""  # no other server has the same
     upstream_policy: str = "round-robin"
     upstream_host: str | None = None
     sticky: str | None = None

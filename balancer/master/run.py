@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import secrets
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, final
 
@@ -29,7 +30,7 @@ from balancer.master.upstreams import Upstreams
 from balancer.master.watcher import Watcher, watcher_config
 from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
-from balancer.settings import TcpBind
+from balancer.settings import TcpBind, parse_upstream
 from balancer.settings.engine import unheard
 
 if TYPE_CHECKING:
@@ -263,13 +264,22 @@ def _greet(settings: Settings, ports: Ports) -> None:
     for address in ports.addresses:
         logger.info("listening on %s", address)
     if settings.upstreams:
-        logger.info("in front of %s (%s)", ", ".join(settings.upstreams), settings.upstream_policy)
+        _greet_upstreams(settings)
     if names := unheard(settings):
         logger.warning("--engine uvicorn has no such limit: %s", ", ".join(names))
     if settings.app is None and not settings.upstreams and not all(map(_private, settings.bind)):
         logger.warning(
             "the demo app is reachable from other machines, and so is /crash, which kills workers"
         )
+
+
+def _greet_upstreams(settings: Settings) -> None:
+    upstreams = [parse_upstream(text) for text in settings.upstreams]
+    names = ", ".join([str(each) for each in upstreams])
+    logger.info("in front of %s (%s)", names, settings.upstream_policy)
+    if not settings.upstream_verify and any(each.scheme == "https" for each in upstreams):
+        where = settings.where("upstream_verify")
+        logger.warning("%s: nobody checks whom https:// upstreams are", where)
 
 
 def _hand_off(settings: Settings) -> str:
@@ -294,11 +304,12 @@ def _configure(settings: Settings, plan: Plan) -> Configure:
     shared = {
         name: getattr(settings, name)
         for name in WorkerConfig.__struct_fields__
-        if name not in {"shared_accept", "master_pid", "servers", "program"}
+        if name not in {"shared_accept", "master_pid", "servers", "program", "instance"}
     }
     config = WorkerConfig(
         shared_accept=settings.policy == "shared",
         master_pid=os.getpid(),
+        instance=secrets.token_hex(4),
         servers=plan.servers,
         program=plan.program,
         **shared,

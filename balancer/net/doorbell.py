@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -46,15 +46,16 @@ class Doorbell:
         with suppress(OSError):  # ECONNREFUSED: nobody is there; EAGAIN: it has rung already
             self._out.sendto(b"", f"{self._prefix}{row}")
 
-    async def listen(self, answer: Callable[[], None]) -> NoReturn:
-        """Call ``answer`` whenever it has rung."""
+    async def listen(self, answer: Callable[[], None]) -> None:
+        """Call ``answer`` whenever it has rung, until ``close``."""
         assert self._bell is not None
-        while True:
-            await trio.lowlevel.wait_readable(self._bell)
-            with suppress(OSError):
-                while True:
-                    self._bell.recv(1)
-            answer()
+        with suppress(trio.ClosedResourceError):
+            while True:
+                await trio.lowlevel.wait_readable(self._bell)
+                with suppress(OSError):
+                    while True:
+                        self._bell.recv(1)
+                answer()
 
     def close(self) -> None:
         """Close the sockets; idempotent."""

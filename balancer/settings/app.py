@@ -72,7 +72,7 @@ def _parse(text: str) -> AppSpec:
             f"names no attribute: write {name}:app, or whatever the app is called in it"
         )
     if not colon or not _dotted(module) or not _dotted(attr):
-        raise ValueError("not module:attr or module:factory()")
+        raise ValueError(f"not module:attr or module:factory(){_server_hint(text)}")
     return AppSpec(module, attr, factory, interface)
 
 
@@ -81,8 +81,16 @@ def _split_prefix(text: str) -> tuple[Interface | None, str]:
     if not colon or ":" not in rest:
         return None, text
     if word not in PREFIXES:
-        raise ValueError(f"{word}: is no interface (there are {', '.join(sorted(PREFIXES))})")
+        known = ", ".join(sorted(PREFIXES))
+        raise ValueError(f"{word}: is no interface (there are {known}){_server_hint(text)}")
     return Interface(word), rest
+
+
+def _server_hint(text: str) -> str:
+    """What to do with what is an address, and no app."""
+    if "://" in text or text.rpartition(":")[2].isdecimal():
+        return f"; to stand in front of a server: balancer proxy {text}"
+    return ""
 
 
 def _dotted(name: str) -> bool:

@@ -30,7 +30,7 @@ __all__ = [
     "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT", "NAME",
     "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH", "SWITCH",
     "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WORKERS",
-    "Kind", "choice", "count", "duration", "size",
+    "Kind", "choice", "count", "duration", "percent", "size",
 ]  # fmt: skip
 
 _NUMBERS = (int, float, str)
@@ -113,6 +113,15 @@ def choice(*words: str) -> Kind:
         return text
 
     return Kind("NAME", parse)
+
+
+def percent() -> Kind:
+    """A whole number from 0 to 100, perhaps with the sign."""
+
+    def parse(text: str) -> int:
+        return _whole(text.removesuffix("%").rstrip(), 0, 100)
+
+    return Kind("PERCENT", parse, toml=(int, str), wants="a number")
 
 
 def _whole(text: str, lowest: int, highest: int) -> int:

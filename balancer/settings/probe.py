@@ -34,7 +34,9 @@ def parse_probe(text: str) -> Probe | None:
     if text == TCP:
         return Probe()
     if not text.startswith(_HTTP):
-        raise ValueError("must be tcp, http:/PATH or off")
+        meant = text.removeprefix("https:")
+        hint = f"; did you mean http:{meant}? (https:// servers are probed over TLS)"
+        raise ValueError("must be tcp, http:/PATH or off" + (hint if _PATH(meant) else ""))
     path = text.removeprefix(_HTTP)
     if not _PATH(path):
         raise ValueError("the path must begin with / and be ASCII without blanks: http:/health")

@@ -31,6 +31,11 @@ def check_proxy(settings: Settings) -> None:
     if settings.engine != "trio":
         where = settings.where("engine")
         raise UsageError(f"{where} {settings.engine}: is for apps, not for proxies")
+    if settings.upstream_ca and not any(text.startswith("https:") for text in settings.upstreams):
+        raise UsageError(
+            f"{settings.where('upstream_ca')} {settings.upstream_ca}: has no effect, since no "
+            "upstream begins with https://"
+        )
     try:
         check_upstreams([parse_upstream(text) for text in settings.upstreams])
     except ValueError as error:

@@ -45,6 +45,7 @@ from balancer.settings.kinds import (
     choice,
     count,
     duration,
+    percent,
     size,
 )
 from balancer.settings.logformat import DEFAULT_FORMAT
@@ -369,8 +370,8 @@ class Settings:
         2, count(0, 100), UPSTREAM, "further attempts of a request that is safe to repeat"
     )
     retry_budget: int = _setting(
-        20, count(0, 100), UPSTREAM,
-        "per cent of the requests of the last 10 s that may be such attempts, of all workers",
+        20, percent(), UPSTREAM,
+        "share of the requests of the last 10 s that may be such attempts, of all workers",
     )  # fmt: skip
     probe: str = _setting(
         "tcp", PROBE, UPSTREAM,
@@ -394,11 +395,11 @@ class Settings:
         10.0, duration(0.1), UPSTREAM, "for how long, the first time; the second time twice that"
     )
     max_ejected: int = _setting(
-        50, count(0, 100), UPSTREAM, "per cent of the servers that may be out for failures"
+        50, percent(), UPSTREAM, "share of the servers that may be out for failures"
     )
     panic: int = _setting(
-        50, count(0, 100), UPSTREAM,
-        "when less than so many per cent of the servers look well, all of them are used",
+        50, percent(), UPSTREAM,
+        "when a smaller share of the servers looks well, all of them are used; 0 is never",
     )  # fmt: skip
     slow_start: float = _setting(
         0.0, duration(off=True), UPSTREAM,

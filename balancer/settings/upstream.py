@@ -26,6 +26,8 @@ MAX_WEIGHT = 256
 MAX_CONNECTIONS = 2**31 - 1
 PORTS = {"http": 80, "https": 443}
 
+OPTIONS = ("weight", "max", "backup")
+
 _FORMS = "write HOST:PORT, http://HOST:PORT, https://HOST:PORT, [IPV6]:PORT or unix:/PATH"
 _OPTIONS = "there are weight=N, max=N and backup"
 # RFC 1123 section 2.1, and the underscore, which names of containers have
@@ -125,6 +127,11 @@ def check_upstreams(upstreams: Sequence[Upstream]) -> None:
 def _parse_address(text: str) -> tuple[str, str, int, str | None]:
     if text.startswith("unix:"):
         return "http", "", PORTS["http"], _parse_path(text.removeprefix("unix:"))
+    if any(letter.isspace() for letter in text):
+        raise ValueError(
+            "there is a blank in it; name each upstream by itself, and its options behind commas "
+            "without blanks: HOST:PORT,weight=2"
+        )
     match = _SCHEME.match(text)
     scheme = match[1].lower() if match else "http"
     if scheme == "tcp":
@@ -133,7 +140,7 @@ def _parse_address(text: str) -> tuple[str, str, int, str | None]:
         )
     if scheme not in PORTS:
         raise ValueError(f"{scheme}:// is no scheme of an upstream; {_FORMS}")
-    rest = text[match.end() :] if match else text
+    rest = text[match.end() :].removesuffix("/") if match else text
     _refuse_more_than_a_server(rest)
     host, port = _split(rest)
     return scheme, host, PORTS[scheme] if port is None else _parse_port(port), None
@@ -164,6 +171,10 @@ def _split(text: str) -> tuple[str, str | None]:
     """Host and port of ``HOST[:PORT]``."""
     if not text:
         raise ValueError(f"no host; {_FORMS}")
+    if text.partition("=")[0] in OPTIONS:
+        raise ValueError(
+            f"{text} is an option; it stands behind an upstream and a comma: HOST:PORT,{text}"
+        )
     if DIGITS.fullmatch(text):
         raise ValueError(f"a port needs a host; did you mean 127.0.0.1:{text}?")
     if text.startswith("["):
@@ -197,7 +208,8 @@ def _check_ipv4(host: str) -> None:
 
 def _parse_port(text: str) -> int:
     if not DIGITS.fullmatch(text) or not 0 < int(text) < 65536:
-        raise ValueError("the port must be a number from 1 to 65535")
+        app = "; an app is served by another command: balancer serve" if text.isidentifier() else ""
+        raise ValueError(f"the port must be a number from 1 to 65535{app}")
     return int(text)
 
 
@@ -207,7 +219,11 @@ def _parse_options(options: list[str]) -> tuple[int, int, bool]:
         name, equals, value = option.strip().partition("=")
         if not name and not equals:
             raise ValueError("nothing follows a comma; take it away or name an option")
-        if name not in {"weight", "max", "backup"}:
+        if name not in OPTIONS:
+            if ":" in option or "." in option:
+                raise ValueError(
+                    f"{option} is another upstream: a blank belongs before it, no comma"
+                )
             raise ValueError(f"unknown option {name!r}; {_OPTIONS}")
         if name in found:
             raise ValueError(f"the option {name} is there twice")

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from balancer.apps.proxy.config import ProxyConfig
-from balancer.apps.proxy.forward import ForwardConfig
+from balancer.apps.proxy.forward import NAME, ForwardConfig
 from balancer.apps.proxy.service import ProxyService
 from balancer.core.endpoints import Chooser, ChooserConfig
 from balancer.core.health import EjectionConfig
@@ -111,6 +111,7 @@ def _proxy_config(config: WorkerConfig) -> ProxyConfig:
             TrustedPeers(config.forwarded_allow_ips),
             None if host is None else host.encode(),
             first.authority.encode(),
+            b"%b-%b" % (NAME, config.instance.encode()) if config.instance else NAME,
         ),
         config.upstream_retries,
         config.upstream_response_timeout,

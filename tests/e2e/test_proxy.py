@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -141,6 +142,21 @@ def test_a_cookie_brings_a_client_back() -> None:
                     assert again.body.partition(b"\n")[0] == who
                     assert "set-cookie" not in again.headers
             assert seen == {b"one", b"two"}
+
+
+def test_two_in_a_row_and_a_circle() -> None:
+    with named("the server") as address:
+        off = ("--probe", "off")
+        with BalancerServer(*off, workers=1, upstreams=[address]) as inner:
+            inside = f"127.0.0.1:{inner.port}"
+            with BalancerServer(*off, workers=1, upstreams=[inside]) as edge:
+                body = raw.get(edge.port).body
+        assert body.startswith(b"the server\n")
+        assert len(set(re.findall(rb"1\.1 balancer-[0-9a-f]{8}", body))) == 2
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        own = f"127.0.0.1:{free.getsockname()[1]}"
+    with BalancerServer(*off, workers=1, upstreams=[own], binds=(own,)) as circle:
+        assert raw.get(circle.port).status == 508
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 from contextlib import closing
 
 import trio
+import trio.testing
 
 from balancer.net.doorbell import Doorbell
 
@@ -61,6 +62,17 @@ async def test_many_rings_are_one_call_and_never_block() -> None:
                 await woken.wait()
             nursery.cancel_scope.cancel()
     assert calls == 1
+    os.close(table)
+
+
+async def test_who_listens_is_let_go_by_the_close() -> None:
+    table = os.memfd_create("table")
+    bell = Doorbell(table, 0)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bell.listen, lambda: None)
+            await trio.testing.wait_all_tasks_blocked()
+            bell.close()
     os.close(table)
 
 

@@ -76,7 +76,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "upstream_queue": ("0", 0),
     "upstream_queue_timeout": ("1s", 1.0),
     "upstream_retries": ("0", 0),
-    "retry_budget": ("10", 10),
+    "retry_budget": ("10%", 10),
     "probe": ("http:/health?x=1", "http:/health?x=1"),
     "probe_interval": ("500ms", 0.5),
     "probe_timeout": ("250ms", 0.25),
@@ -131,6 +131,9 @@ NO_TCP = "there are no tcp:// upstreams yet; only HTTP servers can be stood in f
 NO_NAME = "hash:header needs the header's name; write hash:header:NAME"
 NO_HOST = "must be what stands in Host: NAME, NAME:PORT or [IPV6]:PORT"
 NO_TOKEN = "a name has ASCII letters, digits and the likes of - and _, and no blanks"
+NO_PROBE_BUT = (
+    "must be tcp, http:/PATH or off; did you mean http:/up? (https:// servers are probed over TLS)"
+)
 NO_PROBE_PATH = "the path must begin with / and be ASCII without blanks: http:/health"
 SWITCH = [("maybe", "must be true or false")]
 
@@ -202,8 +205,10 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "upstream_queue": ATLEAST_0,
     "upstream_queue_timeout": DEADLINE,
     "upstream_retries": [("101", "must be at most 100"), ("x", "not a whole number")],
-    "retry_budget": [("101", "must be at most 100"), ("20%", "not a whole number")],
-    "probe": [("http", "must be tcp, http:/PATH or off"), ("http://a/b", NO_PROBE_PATH),
+    "retry_budget": [("101", "must be at most 100"), ("a lot", "not a whole number")],
+    "probe": [("http", "must be tcp, http:/PATH or off"),
+("/up", NO_PROBE_BUT),
+              ("http://a/b", NO_PROBE_PATH),
               ("http:/a b", NO_PROBE_PATH)],
     "probe_interval": [*TIME, ("10ms", "must be at least 100ms")],
     "probe_timeout": DEADLINE,

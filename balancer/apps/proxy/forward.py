@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from balancer.core.forwarded import Trusted
     from balancer.http1.head import Head
 
-__all__ = ["VIA", "Client", "ForwardConfig", "Forwarder", "offer", "spend_hop", "trailer_lines"]
+__all__ = ["NAME", "Client", "ForwardConfig", "Forwarder", "offer", "spend_hop", "trailer_lines"]
 
-VIA = {"1.1": b"1.1 balancer", "1.0": b"1.0 balancer"}
-"""What we add to Via, by the version of what came (RFC 9110 7.6.3), and know ourselves by."""
+NAME = b"balancer"
+"""Our pseudonym (RFC 9110 7.6.3) where nobody has to know us by it."""
 
 OWN = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer",
@@ -64,11 +64,18 @@ class ForwardConfig:
         trusted: Who may say for whom it asks.
         host: Replaces the client's Host.
         fallback: The Host for a client of HTTP/1.0 that sends none.
+        name: What we call ourselves in Via, and know a request by that goes round in a circle:
+            another name in every server, because there may be several in a row.
     """
 
     trusted: Trusted
     host: bytes | None = None
     fallback: bytes = b""
+    name: bytes = NAME
+
+    def via(self, version: str) -> bytes:
+        """What we add to Via, by the version of what came."""
+        return b"%b %b" % (version.encode(), self.name)
 
 
 class Client(NamedTuple):
@@ -84,7 +91,7 @@ class Client(NamedTuple):
 class Forwarder:
     """Writes the heads of one client's requests; remembers the last: the next is often equal."""
 
-    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "_via", "request_id")
+    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "_version", "request_id")
 
     def __init__(self, client: Client, config: ForwardConfig) -> None:
         self._client = client
@@ -92,7 +99,7 @@ class Forwarder:
         self._block: bytes | None = None
         self._fields = b""
         self._loops = False
-        self._via = b""
+        self._version = ""
         self.request_id = ""
         """The X-Request-ID of the last request, if it had one."""
 
@@ -102,10 +109,11 @@ class Forwarder:
         ``looped`` tells afterwards whether the request has been here before.
         """
         block = head.block
-        via = VIA[head.http_version]
-        if block is None or block != self._block or via is not self._via:
-            self._fields, self._loops = _rewrite(head.headers, self._client, self._config, via)
-            self._via = via
+        if block is None or block != self._block or head.http_version != self._version:
+            self._version = head.http_version
+            self._fields, self._loops = _rewrite(
+                head.headers, self._client, self._config, self._version
+            )
             self.request_id = head.pick(ID_FIELD)[0]
             self._block = block
         return self._fields
@@ -117,7 +125,7 @@ class Forwarder:
 
 
 def _rewrite(
-    headers: Iterable[tuple[bytes, bytes]], client: Client, config: ForwardConfig, own_via: bytes
+    headers: Iterable[tuple[bytes, bytes]], client: Client, config: ForwardConfig, version: str
 ) -> tuple[bytes, bool]:
     headers = list(headers)
     said = dict(headers)  # the last of equals; the lists are joined below
@@ -139,9 +147,9 @@ def _rewrite(
     if _accepts_trailers(headers):
         lines.append(b"te: trailers\r\nconnection: te\r\n")
     lines += _identity(headers, said, client, client.host in config.trusted)
-    lines.append(b"via: %b\r\n" % b", ".join([*via, own_via]))
+    lines.append(b"via: %b\r\n" % b", ".join([*via, config.via(version)]))
     members = [each.strip(b" \t") for value in via for each in value.split(b",")]
-    loops = any(own in members for own in VIA.values())
+    loops = any(config.via(each) in members for each in ("1.0", "1.1"))
     return b"".join(lines), loops
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from balancer.apps.proxy.forward import VIA
+from balancer.apps.proxy.forward import NAME
 from balancer.http1.exchange import ONE_SEND
 from balancer.http1.replies import REMEMBERED
 from balancer.http1.responses import BODILESS, NOT_IN_TRAILERS
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["relay", "relay_nowait"]
 
-VIA_LINE = b"Via: %b\r\n" % VIA["1.1"]
-OLD_VIA_LINE = b"Via: %b\r\n" % VIA["1.0"]
+VIA_LINE = b"Via: 1.1 %b\r\n" % NAME
+OLD_VIA_LINE = b"Via: 1.0 %b\r\n" % NAME
 
 
 def relay_nowait(

@@ -179,7 +179,6 @@ NGINX: dict[Reason, dict[str, str]] = {
     NO_VIA: {
         "27-request": "the upstream got Via with [b'1.0 fred']",
         "27-version": "the upstream got Via with [b'1.0 fred']",
-        "27-loop": "the upstream got b'GET / HTTP/1.1'",
     },
     HEADERS: {
         "28-kept": "the client got b'date' as [b'",
@@ -335,7 +334,6 @@ HAPROXY: dict[Reason, dict[str, str]] = {
     NO_VIA: {
         "27-request": "the upstream got Via with [b'1.0 fred']",
         "27-version": "the upstream got Via with [b'1.0 fred']",
-        "27-loop": "the upstream got b'GET / HTTP/1.1'",
     },
     HEADERS: {
         "28-added": "the client got b'date' as []",

@@ -166,12 +166,6 @@ OURS = (
         answer=answer(b"Via: 1.0 fred").replace(b"HTTP/1.1", b"HTTP/1.0"),
         got=(_appended(b"1.0 "),),
     ),
-    refused(
-        "27-loop",
-        "a request that we have sent does not go round again (S7.6.3)",
-        b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 fred, 1.1 balancer\r\n\r\n",
-        508,
-    ),
     passes(
         "28-added",
         "a Date is added where the upstream has none (S6.6.1)",
