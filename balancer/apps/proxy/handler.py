@@ -206,10 +206,10 @@ class ProxyHandler:
         unsent = relay_nowait(exchange, reply, connection, extra)
         if unsent is None:
             kept = await relay(exchange, reply, connection, seconds, extra)
-            return kept and upload.complete
+            return kept and upload.sent
         if unsent:
             await exchange.send_rest(unsent)
-        return reply.persist and upload.complete
+        return reply.persist and upload.sent
 
     async def _final(
         self, exchange: Exchange, connection: UpstreamConnection, reply: Reply, *, parks: bool

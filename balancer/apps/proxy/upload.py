@@ -23,6 +23,7 @@ class Nothing:
     __slots__ = ("framing",)
 
     complete = True
+    sent = True
     replayable = True
 
     def __init__(self, framing: bytes) -> None:
@@ -57,7 +58,7 @@ class Upload:
     Framing is made anew (RFC 9112 6): a length that the client announced, or chunks.
     """
 
-    __slots__ = ("_chunked", "_exchange", "_kept", "_lost", "framing")
+    __slots__ = ("_chunked", "_exchange", "_kept", "_lost", "framing", "sent")
 
     def __init__(self, exchange: Exchange) -> None:
         head = exchange.head
@@ -65,6 +66,8 @@ class Upload:
         self._chunked = head.chunked
         self._kept = b""
         self._lost = False
+        self.sent = False
+        """The upstream of the last attempt has all of it, so that another request may follow."""
         if head.chunked:
             self.framing = b"transfer-encoding: chunked\r\n"
         else:
@@ -87,9 +90,11 @@ class Upload:
             RequestError: the body is malformed or too large.
         """
         before, piece = self._kept, b""
+        self.sent = False
         if not self._exchange.body_read:
             piece = self._frame(self._exchange.read_nowait())
             self._keep(piece)
+        self.sent = self.complete  # or the attempt fails
         return before + piece  # also where it was too much to be kept
 
     async def rest(self, connection: UpstreamConnection, seconds: float) -> None:
@@ -109,7 +114,8 @@ class Upload:
             piece = self._frame(await exchange.read())
             self._keep(piece)
             connection.expect(seconds)
-            await connection.send(piece)
+            await connection.send(piece)  # perhaps cancelled by an answer, in the middle of it
+        self.sent = True
 
     def _frame(self, piece: bytes) -> bytes:
         if not self._chunked:

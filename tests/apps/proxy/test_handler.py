@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 import trio.testing
 
 from balancer.core.retry import Failure
+from balancer.http1.transport import SocketTransport
 from balancer.settings.policy import KeySource, PolicyChoice
 from tests.apps.proxy.lab import lab
 
@@ -120,6 +122,32 @@ async def test_an_answer_before_the_end_of_the_body() -> None:
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert b"Connection: close\r\n" in answer
         assert not len(here.pool)
+
+
+async def test_an_answer_before_all_of_the_body_was_sent() -> None:
+    """What comes next on such a connection would be read as the rest of the body."""
+    small = 4096
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, small)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    size = 50_000
+    async with lab(listeners=[listener]) as here:
+        client, upstream, _ = await here.ask(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
+        )
+        transport = here.busy[0].transport
+        assert isinstance(transport, SocketTransport)
+        transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, small)
+        await client.say(bytes(size))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await upstream.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 413 ")
+        await client.say(GET)
+        other = await here.upstream()
+        assert (await other.hear()).startswith(b"GET /a?b ")
+        assert len(await upstream.hear_all()) < size
 
 
 async def test_an_answer_of_one_that_dies_over_the_body() -> None:
