@@ -103,23 +103,28 @@ class ChunkedReader:
         return 0 if self.done else None
 
     def take(self, buffer: bytes) -> tuple[bytes, bytes]:
-        """The next piece; a piece never spans two chunks."""
+        """All data that is there, of however many chunks."""
+        # in one go: to cut the buffer behind each of many small chunks would copy it as often
+        pieces = []
         at = 0
         while not self.done:
             if self._part is _Part.DATA:
-                return self._take_data(buffer, at)
-            step = self._step(buffer, at)
+                piece = buffer[at : at + self._left]
+                step = len(piece)
+                if step:
+                    pieces.append(piece)
+                    self._take_data(step)
+            else:
+                step = self._step(buffer, at)
             if not step:
                 break
             at += step
-        return b"", buffer[at:]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), buffer[at:]
 
-    def _take_data(self, buffer: bytes, at: int) -> tuple[bytes, bytes]:
-        piece = buffer[at : at + self._left]
-        self._left -= len(piece)
+    def _take_data(self, size: int) -> None:
+        self._left -= size
         if not self._left:
             self._part = _Part.END
-        return piece, buffer[at + len(piece) :]
 
     def _step(self, buffer: bytes, at: int) -> int:
         """How many bytes of framing at ``at`` were understood; 0: more bytes are needed."""

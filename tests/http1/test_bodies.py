@@ -119,6 +119,14 @@ def test_h11_agrees_with_whatever_we_accept(data: bytes) -> None:
     assert (body, list(event.headers), parser.trailing_data[0]) == ours
 
 
+def test_many_small_chunks_are_one_piece() -> None:
+    """One by one, each would cost a copy of all that is behind it."""
+    reader = ChunkedReader(LIMITS)
+    assert reader.take(b"1\r\nx\r\n" * 1000 + b"2\r\ny") == (b"x" * 1000 + b"y", b"")
+    assert reader.take(b"y\r\n0\r\n\r\nnext") == (b"y", b"next")
+    assert reader.done
+
+
 def test_length() -> None:
     reader = LengthReader(5)
     assert reader.take(b"hel") == (b"hel", b"")
