@@ -92,13 +92,15 @@ class RetryBudget:
 
     Args:
         percent: The share of the window's requests that may be retries; 0: there are none.
+        requests: The sum so far, of which nothing is known but that it is past.
+        retries: Likewise.
     """
 
     __slots__ = ("_percent", "_samples")
 
-    def __init__(self, percent: float) -> None:
+    def __init__(self, percent: float, requests: int = 0, retries: int = 0) -> None:
         self._percent = percent
-        self._samples: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
+        self._samples: deque[tuple[float, int, int]] = deque([(float("-inf"), requests, retries)])
 
     def note(self, now: float, requests: int, retries: int) -> None:
         """So many there have been until ``now``; to be called a few times per second."""

@@ -93,7 +93,7 @@ class Endpoints:
         self._clock = clock
         self._config = config
         self._queue = queue
-        self._budget = RetryBudget(config.retry_budget)
+        self._budget = RetryBudget(config.retry_budget, *view.spent())
         self._bounded = any(each.max for each in upstreams)
         self._version: int | None = None
         self._rows: dict[int, EndpointRow] = {}

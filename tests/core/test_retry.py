@@ -58,6 +58,13 @@ def test_what_was_spent_is_forgotten_with_the_requests_that_it_was_spent_on() ->
     assert budget.allows(1000, 200)
 
 
+def test_a_budget_is_no_share_of_what_was_before_it() -> None:
+    """A worker that starts late would have a part of all requests that there have ever been."""
+    budget = RetryBudget(20, 10**6, 0)
+    assert budget.allows(10**6, LEAST_BUDGET - 1)
+    assert not budget.allows(10**6, LEAST_BUDGET)
+
+
 def test_no_share_is_no_retry() -> None:
     assert not RetryBudget(0).allows(10**6, 0)
 

@@ -296,3 +296,16 @@ def test_retries_are_counted_and_bounded_by_the_machines_budget() -> None:
                 break
         assert not one.may_retry()
         assert made.table.spent()[1] == 32
+
+
+def test_a_worker_that_starts_late_has_no_share_of_what_was_before_it() -> None:
+    with machine() as made:
+        one = made.worker()
+        for _ in range(1000):
+            claim(one)
+        two = made.worker()
+        for _ in range(32):
+            assert two.may_retry()
+            claim(two, costs=True)
+        assert not two.may_retry()
+        assert one.may_retry()
