@@ -46,6 +46,9 @@ NOT_NOMINATED = IDENTITY | {
 }  # fmt: skip
 """What a client's Connection can't take away: it would change who asks, or for what."""
 ALIASES = frozenset(name.replace(b"-", b"_") for name in IDENTITY | OWN if b"-" in name)
+BY_CONNECTION = frozenset({b"ntlm", b"negotiate"})
+"""Schemes that many servers take for the word of a whole connection (RFC 4559 6): whoever comes by
+it next would be taken for the one who has proved it."""
 OTHER_HTTP = frozenset({b"h2c", b"h2", b"http"})
 NOT_IN_TRAILERS = OWN | NOT_NOMINATED | NOT_IN_ANY_TRAILERS | {b"max-forwards", b"range"}
 """RFC 9110 6.5.1: framing, routing, who asks, and what a request is about: all of it has been read
@@ -91,7 +94,16 @@ class Client(NamedTuple):
 class Forwarder:
     """Writes the heads of one client's requests; remembers the last: the next is often equal."""
 
-    __slots__ = ("_block", "_client", "_config", "_fields", "_loops", "_version", "request_id")
+    __slots__ = (
+        "_block",
+        "_client",
+        "_config",
+        "_fields",
+        "_loops",
+        "_version",
+        "private",
+        "request_id",
+    )
 
     def __init__(self, client: Client, config: ForwardConfig) -> None:
         self._client = client
@@ -100,6 +112,8 @@ class Forwarder:
         self._fields = b""
         self._loops = False
         self._version = ""
+        self.private = False
+        """The last request may have logged its client in for all of the upstream's connection."""
         self.request_id = ""
         """The X-Request-ID of the last request, if it had one."""
 
@@ -114,6 +128,7 @@ class Forwarder:
             self._fields, self._loops = _rewrite(
                 head.headers, self._client, self._config, self._version
             )
+            self.private = any(map(_is_login, head.headers))
             self.request_id = head.pick(ID_FIELD)[0]
             self._block = block
         return self._fields
@@ -151,6 +166,11 @@ def _rewrite(
     members = [each.strip(b" \t") for value in via for each in value.split(b",")]
     loops = any(config.via(each) in members for each in ("1.0", "1.1"))
     return b"".join(lines), loops
+
+
+def _is_login(field: tuple[bytes, bytes]) -> bool:
+    name, value = field
+    return name == b"authorization" and value.partition(b" ")[0].lower() in BY_CONNECTION
 
 
 def _is_alias(name: bytes) -> bool:

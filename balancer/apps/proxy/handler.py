@@ -120,7 +120,8 @@ class ProxyHandler:
                     connection = await lease.connect()
                 session.busy(exchange, connection)
                 extra = self._stick(exchange, wish, lease) if self._config.sticky else b""
-                if await self._attempt(exchange, connection, lease, request, upload, extra):
+                reusable = await self._attempt(exchange, connection, lease, request, upload, extra)
+                if reusable and not session.forwarder.private:
                     kept = connection
             except UpstreamError as error:
                 lease.failed(error.failure)

@@ -85,6 +85,18 @@ async def test_a_nul_in_a_path_is_refused() -> None:
         assert here.leases == 1
 
 
+@pytest.mark.parametrize("scheme", [b"NTLM", b"negotiate", b"Basic"])
+async def test_one_that_a_client_has_logged_in_by_is_nobody_elses(scheme: bytes) -> None:
+    async with lab() as here:
+        login = GET[:-2] + b"Authorization: %b abc=\r\n\r\n" % scheme
+        client, upstream, head = await here.ask(login)
+        assert b"\r\nauthorization: %b abc=\r\n" % scheme in head
+        await upstream.say(SHORT)
+        await client.hear(b"hello")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(here.pool) == (scheme == b"Basic")
+
+
 # requests with a body
 
 
