@@ -6,7 +6,9 @@ on waiting if somebody was faster.  Who has got a place rings on, because there 
 
 A ring may find nobody: its worker may be stopped by a debugger, or be about to die.  So the first
 of each line looks for itself after ``PATIENCE``, whoever's turn it is.  That look also finds what
-nobody rings for: an endpoint that has come, or has come back, is a word in shared memory.
+nobody rings for: an endpoint that has come, or has come back, is a word in shared memory.  And if
+it finds a place that another worker should have taken, that one does not hear, and for a while its
+turn is nobody's: else one worker that is stopped would bring all others to one place per look.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from balancer.upstream.directory import NoEndpoint
 from balancer.upstream.errors import ClientLeft
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 __all__ = ["PATIENCE", "Queue", "Ticket"]
 
 PATIENCE = 0.1
 """Seconds that the first of a line relies on being called."""
+DEAF = 2.0
+"""Seconds that nobody waits for a worker that has not heard."""
 RETRY_AFTER = 1
 """Seconds after which a client may come again that found no room."""
 
@@ -44,8 +48,8 @@ class Waiting(Protocol):
     def waiting(self) -> int:
         """How many wait, of all workers."""
 
-    def oldest_waiter(self) -> int | None:
-        """Whose first has waited longest."""
+    def oldest_waiter(self, without: Container[int] = ()) -> int | None:
+        """Whose first has waited longest, of all others."""
 
 
 @final
@@ -94,6 +98,7 @@ class Queue:
         self._timeout = timeout
         self._ring = ring
         self._line: deque[Ticket] = deque()
+        self._deaf: dict[int, float] = {}  # rows, and until when (the event loop's clock)
 
     def __len__(self) -> int:
         return len(self._line)
@@ -134,8 +139,11 @@ class Queue:
         if ticket.abandoned:
             raise ClientLeft
         now = trio.current_time()
-        patient = now < until and not self._is_next(ticket)
+        is_next = self._is_next(ticket)
+        patient = now < until and not is_next
         place = claim() if self._line[0] is ticket and not patient else None
+        if place is not None and not is_next:
+            self._note_deaf(now)
         if place is None and now >= deadline:
             seconds = f"{self._timeout:g} s"
             raise NoEndpoint(f"no upstream had room for this request within {seconds}", RETRY_AFTER)
@@ -143,11 +151,14 @@ class Queue:
 
     def wake(self) -> None:
         """A place may be free: it is for who has waited longest."""
-        row = self._machine.oldest_waiter()
-        if row == self._machine.row:
-            self.rung()
-        elif row is not None:
-            self._ring(row)
+        rows = {self._next_row()}
+        if self._deaf:  # who hears again isn't passed over
+            rows.add(self._machine.oldest_waiter())
+        for row in rows:
+            if row == self._machine.row:
+                self.rung()
+            elif row is not None:
+                self._ring(row)
 
     def rung(self) -> None:
         """Somebody says so: the first of this line is to try."""
@@ -155,7 +166,20 @@ class Queue:
             self._line[0].call()
 
     def _is_next(self, ticket: Ticket) -> bool:
-        return self._line[0] is ticket and self._machine.oldest_waiter() == self._machine.row
+        return self._line[0] is ticket and self._next_row() == self._machine.row
+
+    def _next_row(self) -> int | None:
+        """Whose turn it is."""
+        if self._deaf:
+            now = trio.current_time()
+            self._deaf = {row: until for row, until in self._deaf.items() if now < until}
+        return self._machine.oldest_waiter(self._deaf)
+
+    def _note_deaf(self, now: float) -> None:
+        """There was a place, and whose turn it was has not taken it."""
+        row = self._next_row()
+        if row is not None and row != self._machine.row:
+            self._deaf[row] = now + DEAF
 
     def _write_down(self) -> None:
         self._machine.wait(len(self._line), self._line[0].since if self._line else 0.0)

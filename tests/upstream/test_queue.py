@@ -13,7 +13,7 @@ from balancer.upstream.errors import ClientLeft
 from balancer.upstream.queue import PATIENCE, Queue, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 
 class Machine:
@@ -62,8 +62,9 @@ class Side:
     def waiting(self) -> int:
         return sum(count for count, _ in self._machine.lines.values())
 
-    def oldest_waiter(self) -> int | None:
-        waiting = [(since, row) for row, (count, since) in self._machine.lines.items() if count]
+    def oldest_waiter(self, without: Container[int] = ()) -> int | None:
+        lines = self._machine.lines.items()
+        waiting = [(since, row) for row, (count, since) in lines if count and row not in without]
         return min(waiting)[1] if waiting else None
 
 
@@ -146,6 +147,40 @@ async def test_the_next_in_line_looks_for_itself_too(autojump_clock: object) -> 
 async def _expect_left(queue: Queue, machine: Machine, ticket: Ticket) -> None:
     with pytest.raises(ClientLeft):
         await queue.wait(machine.claim("left"), ticket)
+
+
+async def test_one_that_is_stopped_does_not_stop_the_others(
+    autojump_clock: object,  # noqa: ARG001
+) -> None:
+    machine = Machine()
+    machine.deaf.add(1)
+    machine.lines[1] = (1, 1.0)  # and it does nothing about it
+    two = machine.worker(2)
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(9):
+            nursery.start_soon(two.wait, machine.claim(str(number)), ticket(2.0 + number))
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(9):
+            machine.release(2)
+    assert len(machine.served) == 9
+    assert trio.current_time() - began <= PATIENCE * 1.2
+
+
+async def test_and_is_rung_at_all_the_same(autojump_clock: object) -> None:  # noqa: ARG001
+    machine = Machine()
+    machine.deaf.add(1)
+    one, two = machine.worker(1), machine.worker(2)
+    async with trio.open_nursery() as nursery:
+        machine.lines[1] = (1, 1.0)
+        machine.free = 1
+        await two.wait(machine.claim("two"), ticket(2.0))  # one is deaf now
+        machine.deaf.clear()
+        nursery.start_soon(one.wait, machine.claim("one"), ticket(1.0))
+        await trio.testing.wait_all_tasks_blocked()
+        machine.release(2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert machine.served == ["two", "one"]
 
 
 async def test_who_leaves_gives_the_ring_on(autojump_clock: object) -> None:  # noqa: ARG001

@@ -27,6 +27,8 @@ from balancer.net.endpoints.layout import (
 from balancer.net.slots import ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from balancer.net.endpoints.address import Address
 
 __all__ = ["EndpointTable", "Totals"]
@@ -184,10 +186,12 @@ class EndpointTable:
         """Requests that wait for room."""
         return sum(self._cells(self.layout.workers(WorkerCounter.WAITING)))
 
-    def oldest_waiter(self) -> int | None:
-        """The row of the worker whose request has waited longest; None when none waits."""
+    def oldest_waiter(self, without: Container[int] = ()) -> int | None:
+        """The row of the worker whose request has waited longest; None when none (else) waits."""
         since = self._cells(self.layout.workers(WorkerCounter.WAITING_SINCE))
-        waiting = [(each, cell) for cell, each in enumerate(since) if each]
+        waiting = [
+            (each, cell) for cell, each in enumerate(since) if each and cell - 1 not in without
+        ]
         return min(waiting)[1] - 1 if waiting else None
 
     def _sum_all(self, index: int, counter: Counter) -> int:

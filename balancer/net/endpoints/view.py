@@ -26,6 +26,8 @@ from balancer.net.endpoints.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from balancer.net.endpoints.heads import EndpointRow
     from balancer.net.endpoints.table import EndpointTable
 
@@ -166,9 +168,9 @@ class WorkerView:
         at, words = self._waiting_at, self._words
         return sum(words[at : at + words[_ROWS_USED] + 1])
 
-    def oldest_waiter(self) -> int | None:
-        """The row of the worker to wake when there is room; None when none waits."""
-        return self.table.oldest_waiter()
+    def oldest_waiter(self, without: Container[int] = ()) -> int | None:
+        """The row of the worker to wake when there is room; None when none (else) waits."""
+        return self.table.oldest_waiter(without)
 
     # health
 
