@@ -153,7 +153,10 @@ class UpstreamConnection:
 
         Raises:
             UpstreamError: the connection is broken.
+            ClientLeft: it was abandoned.
         """
+        if self._abandoned:
+            raise ClientLeft
         try:
             sent = self.transport.post_nowait(data)
         except ClientGone as error:

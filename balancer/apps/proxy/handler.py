@@ -116,9 +116,12 @@ class ProxyHandler:
             kept: UpstreamConnection | None = None
             try:
                 connection = None if fresh else lease.idle()
-                if connection is None:
+                if connection is not None:
+                    session.busy(exchange, connection)
+                else:
                     connection = await lease.connect()
-                session.busy(exchange, connection)
+                    session.busy(exchange, connection)
+                    session.stirs()  # it may have left meanwhile
                 extra = self._stick(exchange, wish, lease) if self._config.sticky else b""
                 reusable = await self._attempt(exchange, connection, lease, request, upload, extra)
                 if reusable and not session.forwarder.private:

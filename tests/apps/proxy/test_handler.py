@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -12,7 +13,11 @@ import trio.testing
 from balancer.core.retry import Failure
 from balancer.http1.transport import SocketTransport
 from balancer.settings.policy import KeySource, PolicyChoice
+from balancer.upstream.handshake import open_transport
 from tests.apps.proxy.lab import lab
+
+if TYPE_CHECKING:
+    from balancer.http1.transport import Transport
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nDate: now\r\n"
@@ -610,6 +615,30 @@ async def test_a_client_that_leaves_takes_its_request_along(how: str) -> None:
         else:
             await client.stream.aclose()
         assert await upstream.hear_all() == b""
+        assert not here.failures
+
+
+async def test_a_client_that_leaves_before_there_is_a_connection_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connecting, go_on = trio.Event(), trio.Event()
+
+    async def slowly(*args: Any) -> Transport:  # noqa: ANN401
+        connecting.set()
+        await go_on.wait()
+        return await open_transport(*args)
+
+    monkeypatch.setattr("tests.apps.proxy.lab.open_transport", slowly)
+    async with lab() as here:
+        client = here.client()
+        await client.say(GET)
+        await connecting.wait()
+        client.reset()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        go_on.set()
+        upstream = await here.upstream()
+        with trio.fail_after(5):
+            assert await upstream.hear_all() == b""
         assert not here.failures
 
 
