@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EndpointLease"]
 
+SWITCHING = 101
 SERVER_ERROR = 500
 
 
@@ -19,10 +20,12 @@ SERVER_ERROR = 500
 class EndpointLease:
     """As in ``directory.Lease``; made by ``Endpoints``, which has counted it already."""
 
-    __slots__ = ("_endpoints", "endpoint", "name", "token")
+    __slots__ = ("_endpoints", "_sound", "endpoint", "name", "token")
 
     def __init__(self, endpoints: Endpoints, endpoint: int, name: str, token: bytes) -> None:
         self._endpoints = endpoints
+        self._sound = False
+        """It has answered, and nothing is known to be wrong with that."""
         self.endpoint = endpoint
         self.name = name
         self.token = token
@@ -41,6 +44,7 @@ class EndpointLease:
 
     def failed(self, failure: Failure) -> None:
         """The endpoint is to blame, unless it was an idle connection's end, or our own shortage."""
+        self._sound = False  # an answer that breaks off makes up for no failure before it
         if failure is Failure.STALE:
             self._endpoints.view.stale(self.endpoint)
         elif failure is not Failure.SHORTAGE:
@@ -51,14 +55,17 @@ class EndpointLease:
         endpoints = self._endpoints
         if endpoints.uses_latency:
             endpoints.observe(self.endpoint, seconds)
-        if status < SERVER_ERROR:
-            endpoints.view.succeeded(self.endpoint)
-        else:
+        self._sound = status < SERVER_ERROR
+        if not self._sound:
             endpoints.blame(self.endpoint)
+        elif status == SWITCHING:  # the end of a tunnel may be hours away, and says nothing
+            endpoints.view.succeeded(self.endpoint)
 
     def end(self, connection: UpstreamConnection | None) -> None:
         """The attempt is over."""
         endpoints = self._endpoints
         if connection is not None:
             endpoints.keep(connection)
+        if self._sound:
+            endpoints.view.succeeded(self.endpoint)
         endpoints.release(self.endpoint)

@@ -199,6 +199,28 @@ def test_an_answer_in_between_ends_the_run_and_a_500_does_not() -> None:
         assert {claim(worker).endpoint for _ in range(4)} == {1, 2}
 
 
+def test_answers_that_break_off_are_failures_in_a_row() -> None:
+    with machine(after=2) as made:
+        worker = made.worker()
+        for _ in range(2):
+            lease = claim(worker, tried=(1, 2))
+            lease.answered(200, 0.1)
+            lease.failed(Failure.TRUNCATED)
+            lease.end(None)
+        assert {claim(worker).endpoint for _ in range(4)} == {1, 2}
+
+
+def test_a_tunnel_ends_the_run_when_it_begins() -> None:
+    with machine(after=2) as made:
+        worker = made.worker()
+        for _ in range(2):
+            claim(worker, tried=(1, 2)).answered(101, 0.1)
+            lease = claim(worker, tried=(1, 2))
+            lease.failed(Failure.BROKEN)
+            lease.end(None)
+        assert made.table.totals(0).run == 1
+
+
 def test_the_end_of_an_idle_connection_is_nobodys_fault() -> None:
     with machine(after=1) as made:
         worker = made.worker()
