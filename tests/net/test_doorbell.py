@@ -83,3 +83,14 @@ async def test_a_name_that_is_taken_leaves_a_worker_deaf_and_alive() -> None:
             await second.listen(lambda: None)
         assert scope.cancelled_caught
     os.close(table)
+
+
+async def test_it_is_heard_until_it_is_closed() -> None:
+    table = os.memfd_create("table")
+    bell = Doorbell(table, 0)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bell.listen, lambda: None)
+            await trio.testing.wait_all_tasks_blocked()
+            bell.close()
+    os.close(table)
