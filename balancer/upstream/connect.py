@@ -47,6 +47,9 @@ async def connect(address: Address, timeout: float) -> socket.socket:
         if code:
             raise _failed(code)
         if family != socket.AF_UNIX:
+            if sock.getsockname()[:2] == target[:2]:
+                # a port that nobody listens on, and that we were just given (RFC 9293 3.5)
+                raise _failed(errno.ECONNREFUSED)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         sock.close()

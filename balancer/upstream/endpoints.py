@@ -97,6 +97,9 @@ class Endpoints:
         self._bounded = any(each.max for each in upstreams)
         self._version: int | None = None
         self._rows: dict[int, EndpointRow] = {}
+        self._refused: dict[
+            int, int
+        ] = {}  # the runs that came to nothing: all rows are read for it
         self._kept: set[int] = set()  # endpoints whose connections are used again
         self._names: dict[int, tuple[str, bytes]] = {}  # the address, and its token
         self._by_token: dict[bytes, int] = {}
@@ -210,7 +213,10 @@ class Endpoints:
             self.observe(index, self._config.failed_after)
         run = self.view.failed(index)
         config = self._config.ejection
-        if not 0 < config.after <= run:
+        refused = self._refused.get(index, 0)
+        if refused > run:  # of a run that is over
+            refused = 0
+        if not 0 < config.after <= run - refused:
             return
         now = monotonic()
         rows = {row.index: row for row in self.view.states()}
@@ -220,6 +226,7 @@ class Endpoints:
         already = remembered(row.ejections, row.ejected_until, now, config)
         out = sum(each.ejected_until > now for each in rows.values())
         seconds = ejection(run, already, out, len(rows) + 1, config)
+        self._refused[index] = run if seconds is None else 0
         if seconds is not None and self.view.eject(
             index, now + seconds, times=already + 1, now=now
         ):

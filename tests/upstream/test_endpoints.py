@@ -27,6 +27,7 @@ from balancer.upstream.queue import Queue, Ticket
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from balancer.net.endpoints import EndpointRow
     from balancer.upstream.connection import UpstreamConnection
     from balancer.upstream.lease import EndpointLease
 
@@ -230,6 +231,31 @@ def test_the_end_of_an_idle_connection_is_nobodys_fault() -> None:
         assert made.table.totals(0).stale == 1
         assert made.table.totals(0).failures == 0
         assert 0 in {claim(worker).endpoint for _ in range(3)}
+
+
+def test_who_can_not_be_ejected_is_not_judged_at_every_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with machine("10.0.0.1:80", after=5) as made:
+        worker = made.worker()
+        leases = [claim(worker) for _ in range(23)]
+        looks = 0
+        states = WorkerView.states
+
+        def counted(view: WorkerView) -> list[EndpointRow]:
+            nonlocal looks
+            looks += 1
+            return states(view)
+
+        monkeypatch.setattr(WorkerView, "states", counted)
+        for lease in leases:
+            lease.failed(Failure.BROKEN)
+        assert looks == 4
+        leases[0].answered(200, 0.1)
+        made.table.heads.end_run(0)
+        for lease in leases[:5]:
+            lease.failed(Failure.BROKEN)
+        assert looks == 5, "a new run begins anew"
 
 
 def test_our_own_shortage_is_nobodys_fault() -> None:

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from balancer.core.forwarded import Trusted
     from balancer.http1.head import Head
 
-__all__ = ["NAME", "Client", "ForwardConfig", "Forwarder", "offer", "spend_hop", "trailer_lines"]
+__all__ = [
+    "NAME",
+    "Client",
+    "ForwardConfig",
+    "Forwarder",
+    "answers_offer",
+    "offer",
+    "spend_hop",
+    "trailer_lines",
+]
 
 NAME = b"balancer"
 """Our pseudonym (RFC 9110 7.6.3) where nobody has to know us by it."""
@@ -186,19 +195,31 @@ def offer(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     Another HTTP is not: in such a tunnel a client would send requests that nobody here has seen,
     past all that the proxy is there for (RFC 9113 3.1 has withdrawn ``h2c``).
     """
-    wanted = [
+    return b", ".join(
+        [
+            each
+            for each in _protocols(headers)
+            if PROTOCOL(each) and each.partition(b"/")[0].lower() not in OTHER_HTTP
+        ]
+    )
+
+
+def answers_offer(
+    answer: Iterable[tuple[bytes, bytes]], headers: Iterable[tuple[bytes, bytes]]
+) -> bool:
+    """Whether what a 101 switches to is what was offered (RFC 9110 15.2.2)."""
+    offered = {each.strip(b" \t").lower() for each in offer(headers).split(b",")} - {b""}
+    chosen = {each.lower() for each in _protocols((name.lower(), text) for name, text in answer)}
+    return bool(chosen) and chosen <= offered
+
+
+def _protocols(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    return [
         member.strip(b" \t")
         for name, value in headers
         if name == b"upgrade"
         for member in value.split(b",")
     ]
-    return b", ".join(
-        [
-            each
-            for each in wanted
-            if PROTOCOL(each) and each.partition(b"/")[0].lower() not in OTHER_HTTP
-        ]
-    )
 
 
 def spend_hop(fields: bytes) -> bytes | None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from balancer.apps.proxy.forward import offer, spend_hop
+from balancer.apps.proxy.forward import answers_offer, offer, spend_hop
 from balancer.apps.proxy.key import cookie, key_reader
-from balancer.apps.proxy.relay import relay, relay_nowait
+from balancer.apps.proxy.relay import extra_fields, relay, relay_nowait
 from balancer.apps.proxy.session import Session
 from balancer.apps.proxy.tunnel import join
 from balancer.apps.proxy.upload import upload_of
@@ -111,6 +111,7 @@ class ProxyHandler:
         wish = self._wish(exchange) if self._wishes else ANYWHERE
         fresh = False
         while True:
+            whole = request + upload.begin()  # before anybody is troubled by a malformed body
             lease = self._directory.claim(wish) or await self._wait(exchange, session, wish)
             connection: UpstreamConnection | None = None
             kept: UpstreamConnection | None = None
@@ -123,7 +124,7 @@ class ProxyHandler:
                     session.busy(exchange, connection)
                     session.stirs()  # it may have left meanwhile
                 extra = self._stick(exchange, wish, lease) if self._config.sticky else b""
-                reusable = await self._attempt(exchange, connection, lease, request, upload, extra)
+                reusable = await self._attempt(exchange, connection, lease, whole, upload, extra)
                 if reusable and not session.forwarder.private:
                     kept = connection
             except UpstreamError as error:
@@ -194,7 +195,7 @@ class ProxyHandler:
         seconds = self._config.response_timeout
         began = perf_counter()
         connection.expect(seconds)
-        rest = connection.post_nowait(request + upload.begin())
+        rest = connection.post_nowait(request)
         if rest:
             await connection.send(rest)
         if upload.complete:
@@ -205,7 +206,7 @@ class ProxyHandler:
             reply = await self._beside(exchange, connection, upload)
         lease.answered(reply.status, perf_counter() - began)
         if reply.status == SWITCHING:
-            await self._switch(exchange, connection, reply)
+            await self._switch(exchange, connection, reply, extra)
             return False
         unsent = relay_nowait(exchange, reply, connection, extra)
         if unsent is None:
@@ -255,9 +256,9 @@ class ProxyHandler:
         raise errors[0]
 
     async def _switch(
-        self, exchange: Exchange, connection: UpstreamConnection, reply: Reply
+        self, exchange: Exchange, connection: UpstreamConnection, reply: Reply, extra: bytes
     ) -> None:
-        if not _upgrade(exchange):
+        if not exchange.upgrade_requested or not answers_offer(reply.fields, exchange.headers):
             raise UpstreamError(
                 Failure.MALFORMED, "it switched protocols and nobody had asked for it"
             )
@@ -266,7 +267,7 @@ class ProxyHandler:
                 Failure.MALFORMED, "it switched protocols before it had the whole request"
             )
         connection.expect(None)
-        tunnel = await exchange.upgrade(reply.fields)
+        tunnel = await exchange.upgrade((*reply.fields, *extra_fields(extra)))
         exchange.client_transport.watch(None)
         early, connection.buffer = connection.buffer, b""
         await join(exchange, tunnel, connection.transport, early, self._config.tunnel_timeout)

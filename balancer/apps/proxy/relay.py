@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from balancer.http1.responses import ResponseHead
     from balancer.upstream.connection import UpstreamConnection
 
-__all__ = ["relay", "relay_nowait"]
+__all__ = ["extra_fields", "relay", "relay_nowait"]
 
 VIA_LINE = b"Via: 1.1 %b\r\n" % NAME
 OLD_VIA_LINE = b"Via: 1.0 %b\r\n" % NAME
@@ -42,6 +42,12 @@ def relay_nowait(
         else:
             body, connection.buffer = buffer[:length], buffer[length:]
     return exchange.respond_nowait(status, _passed_on(reply, extra), body) or b""
+
+
+def extra_fields(extra: bytes) -> list[tuple[bytes, bytes]]:
+    """Via and the lines of ``extra``, apart, for a 101 (which is HTTP/1.1)."""
+    lines = (VIA_LINE + extra).split(b"\r\n")[:-1]
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
 
 
 def _passed_on(reply: Reply, extra: bytes) -> ResponseHead:
@@ -96,7 +102,8 @@ async def relay(
             if piece := await connection.pull(body):
                 await exchange.write(piece)
     except UpstreamError:
-        exchange.abort()
+        if exchange.begun:  # else the client gets a 502
+            exchange.abort()
         raise
     trailers = [field for field in body.trailers if field[0] not in NOT_IN_TRAILERS]
     await exchange.finish(trailers)

@@ -206,6 +206,15 @@ async def test_a_malformed_body_is_the_clients_fault() -> None:
         assert not here.failures
 
 
+async def test_a_body_that_begins_malformed_troubles_no_upstream() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with lab() as here:
+        client = here.client()
+        await client.say(head + b"nonsense\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 400 ")
+        assert here.leases == 0
+
+
 async def test_a_client_that_leaves_its_body_unfinished() -> None:
     async with lab() as here:
         client, upstream, _ = await here.ask(POST)
@@ -375,6 +384,14 @@ async def test_so_is_one_with_a_malformed_chunk() -> None:
         await upstream.say(b"nonsense\r\n")
         with pytest.raises(trio.BrokenResourceError):
             await client.hear_all()
+
+
+async def test_one_that_is_malformed_from_the_start_is_a_502() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(GET)
+        await upstream.say(OK + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        await upstream.hear_all()
 
 
 # failures
@@ -665,7 +682,7 @@ async def test_a_tunnel() -> None:
         client, upstream, head = await here.ask(UPGRADE + b"early")
         assert b"connection: upgrade\r\nupgrade: chat\r\n" in head
         await upstream.say(SWITCH + b"late")
-        assert await client.hear() == SWITCH
+        assert await client.hear() == SWITCH[:-2] + VIA + b"\r\n"
         assert await client.hear(b"late") == b"late"
         assert await upstream.hear(b"early") == b"early"
         await client.say(b"ping")
@@ -675,6 +692,23 @@ async def test_a_tunnel() -> None:
         await upstream.say(b"last words")
         await upstream.stream.aclose()
         assert await client.hear_all() == b"last words"
+
+
+async def test_a_tunnel_of_who_is_brought_back() -> None:
+    async with lab(sticky=b"route") as here:
+        client, upstream, _ = await here.ask(UPGRADE)
+        await upstream.say(SWITCH)
+        assert b"Set-Cookie: route=token; Path=/" in await client.hear()
+        await upstream.stream.aclose()
+        await client.hear_all()
+
+
+async def test_a_tunnel_that_was_not_offered() -> None:
+    async with lab() as here:
+        client, upstream, _ = await here.ask(UPGRADE)
+        await upstream.say(SWITCH.replace(b"chat", b"websocket"))
+        assert (await client.hear()).startswith(b"HTTP/1.1 502 ")
+        assert here.failures == [Failure.MALFORMED]
 
 
 async def test_an_upgrade_that_is_refused() -> None:

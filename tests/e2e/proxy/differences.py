@@ -188,6 +188,7 @@ NGINX: dict[Reason, dict[str, str]] = {
         "32-others": "the upstream got b'x_custom' as []",
     },
     STATUSES: {
+        "22-malformed-chunk": "the client got the end instead of a response at the client",
         "33-413": "nothing instead of the end at the client",
         "33-408": "the client got the end instead of a response at the client",
         "33-502": "nothing instead of a response at the client",
@@ -317,7 +318,6 @@ HAPROXY: dict[Reason, dict[str, str]] = {
         "22-short-1.0-reset": "the client got the end instead of a reset",
     },
     WAITS: {
-        "22-malformed-chunk": "nothing instead of the end at the client",
         "23-early": "the client got no Connection: close",
     },
     OLD_CHUNKS: {

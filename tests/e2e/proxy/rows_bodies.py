@@ -269,13 +269,13 @@ ENDS = (
     ),
     Row(
         "22-malformed-chunk",
-        "so does one whose chunks are none (M7.1)",
+        "one whose chunks are none from the start is a 502 (M7.1)",
         (
             asks(GET, HOST),
             upstream_sees(),
             upstream_says(CHUNKS + b"zz\r\nhello\r\n0\r\n\r\n"),
             upstream_sees_the_end,
-            client_is_cut_off,
+            client_gets(status(502)),
         ),
     ),
     Row(
