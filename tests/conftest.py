@@ -24,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         # One of several processes (`pytest -n 3`): they have one folder in that of the whole run.
         config.stash[TURNS] = Turns(Path(config.getoption("basetemp")).parent)
+    elif config.getoption("dist", "no") == "load":
+        # Long tests are neighbours: dealt out in chunks, they are all left to one process.
+        config.option.dist = "worksteal"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
