@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from balancer.core.forwarded import Trusted
-    from balancer.core.logrecord import Peer, Record, Request
+    from balancer.core.logrecord import Answer, Peer, Record, Request
     from balancer.core.requestid import RequestIds
     from balancer.settings.logformat import Atom
 
@@ -87,6 +87,8 @@ EXPRESSIONS = {
     "X": "end",
     "client": "client(request, peer)",
     "id": "answer.request_id or choose_id(request, peer)",
+    "upstream": "upstream(answer)",
+    "upstream_L": "upstream_seconds(answer)",
     "remote_port": "peer[1] if type(peer) is tuple else NOTHING",
 }
 # the same, but there must be a request
@@ -143,6 +145,8 @@ class _Compiler:
             "of_response": self._of_response,
             "path": _path,
             "response_field": _response_field,
+            "upstream": _upstream,
+            "upstream_seconds": _upstream_seconds,
             "user": _user,
         }
         exec(source, namespace)
@@ -226,6 +230,20 @@ def _host(peer: Peer) -> str | None:
 def _path(origin: bytes) -> str:
     path = origin.partition(b"?")[0]
     return escape_word(unquote_to_bytes(path)) if b"%" in path else escape(path)
+
+
+def _upstream(answer: Answer) -> str:
+    """The addresses that a request went to, in their order, without blanks."""
+    tried: str = getattr(answer, "upstream", "")  # a proxy's answer has it
+    return escape_word(tried.encode()) if tried else NOTHING
+
+
+def _upstream_seconds(answer: Answer) -> str:
+    """From the last attempt's beginning to the head of its answer."""
+    seconds: float | None = getattr(answer, "upstream_seconds", None)
+    if seconds is None:
+        return NOTHING
+    return "%d.%06d" % divmod(int(seconds * 1e6), 1000000)  # noqa: UP031 - as %(L)s is
 
 
 def _response_field(head: bytes, name: bytes) -> str:

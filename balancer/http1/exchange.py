@@ -51,7 +51,16 @@ class Exchange(Request):
     handler may let that pass.
     """
 
-    __slots__ = ("_chunked", "_has_body", "_left", "_unsent", "persist", "status")
+    __slots__ = (
+        "_chunked",
+        "_has_body",
+        "_left",
+        "_unsent",
+        "persist",
+        "status",
+        "upstream",
+        "upstream_seconds",
+    )
 
     def __init__(self, connection: Connection, head: Head) -> None:
         super().__init__(connection, head)
@@ -59,6 +68,10 @@ class Exchange(Request):
         """The status of the response, once there is one."""
         self.persist = False
         """Whether the response promised that the connection stays."""
+        self.upstream = ""
+        """Where a proxy sent it, for the access log: addresses with commas between them."""
+        self.upstream_seconds: float | None = None
+        """How long the last of those took to begin its answer."""
 
     async def respond(
         self, status: int = 200, headers: Fields | ResponseHead = (), body: bytes = b""

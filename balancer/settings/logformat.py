@@ -20,7 +20,7 @@ DEFAULT_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 NUMBERS = ("s", "B", "T", "M", "D")
 WORDS = (
     "h", "l", "u", "t", "r", "m", "U", "q", "H", *NUMBERS, "b", "f", "a", "L", "p", "X", "id",
-    "worker", "client",
+    "worker", "client", "upstream", "upstream_L",
 )  # fmt: skip
 
 PIECE = re.compile(r"%%|%\(([^()]*)\)(.?)|%|[^%]+", re.DOTALL)

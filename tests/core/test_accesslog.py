@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -103,6 +103,8 @@ KNOWN = {
     "id": "from-proxy",
     "worker": "3",
     "client": "198.51.100.7",
+    "upstream": "-",
+    "upstream_L": "-",
     "{host}i": "example.com",
     "{User-Agent}i": "curl/8",
     "{x-twice}i": "two",
@@ -286,3 +288,23 @@ def test_nobody_breaks_a_line_through_our_engine(
     both = render([record(request), record(head())])
     for each in both.splitlines(keepends=True):
         check_line(each)
+
+
+class Proxied(NamedTuple):
+    """A proxy's answer."""
+
+    status: int = 200
+    body_bytes: int = 5
+    request_id: str = "a"
+    sent_head: bytes = b""
+    upstream: str = "10.0.0.1:80,unix:/run/my app.sock"
+    upstream_seconds: float | None = 1.25
+
+
+def test_where_a_proxy_sent_it() -> None:
+    made = Record(plain(), Proxied(), 2.0, 5.5, None)
+    assert line("%(upstream)s %(upstream_L)s", made) == (
+        r"10.0.0.1:80,unix:/run/my\x20app.sock 1.250000"
+    )
+    nowhere = Record(plain(), Proxied(upstream="", upstream_seconds=None), 2.0, 5.5, None)
+    assert line("%(upstream)s %(upstream_L)s", nowhere) == "- -"

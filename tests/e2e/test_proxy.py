@@ -108,6 +108,18 @@ def test_backups_probes_and_what_the_status_says_of_them() -> None:
             ]  # fmt: skip
 
 
+def test_the_access_log_says_where_a_request_went() -> None:
+    with named("one") as one:
+        gone = socket.create_server(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{gone.getsockname()[1]}"
+        gone.close()
+        format_ = ("--access-log", "--access-logformat", "to %(upstream)s in %(upstream_L)s s")
+        flags = ("--probe", "off", "--upstream-policy", "first", *format_)
+        with BalancerServer(*flags, workers=1, upstreams=[nobody, one]) as server:
+            assert raw.get(server.port).status == 200
+            server.wait_for_line(rf"to {nobody},{one} in 0\.\d{{6}} s")
+
+
 def test_when_nobody_is_there() -> None:
     flags = ("--probe-interval", "100ms", "--probe-fall", "1", "--panic", "0")
     gone = socket.create_server(("127.0.0.1", 0))

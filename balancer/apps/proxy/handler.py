@@ -113,6 +113,7 @@ class ProxyHandler:
         while True:
             whole = request + upload.begin()  # before anybody is troubled by a malformed body
             lease = self._directory.claim(wish) or await self._wait(exchange, session, wish)
+            exchange.upstream += f",{lease.name}" if wish.tried else lease.name
             connection: UpstreamConnection | None = None
             kept: UpstreamConnection | None = None
             try:
@@ -204,7 +205,8 @@ class ProxyHandler:
                 reply = await self._final(exchange, connection, reply, parks=True)
         else:
             reply = await self._beside(exchange, connection, upload)
-        lease.answered(reply.status, perf_counter() - began)
+        exchange.upstream_seconds = took = perf_counter() - began
+        lease.answered(reply.status, took)
         if reply.status == SWITCHING:
             await self._switch(exchange, connection, reply, extra)
             return False
