@@ -151,11 +151,14 @@ def test_a_killed_workers_places_are_given_to_others() -> None:
             for _ in range(3):
                 pass_attempts(load, 150)
                 send(next(iter(server.wait_ready(2).values())), signal.SIGKILL)
+            server.wait_ready(2)
+            pass_attempts(load, 50)
+            upstream.peak()  # it may still have worked for the dead when others got their places
             pass_attempts(load, 300)
             report = load.stop()
         assert set(report.outcomes) <= {Outcome.OK, *BROKEN}, report.summary()
         assert report.failed <= 3 * 40
-        assert upstream.peak() <= 4
+        assert upstream.peak() == 4
         server.wait_for(lambda status: status["upstreams"][0]["active"] == 0)
 
 

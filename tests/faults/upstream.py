@@ -93,6 +93,7 @@ class Connection(asyncio.Protocol):
             return
         if target in {"/served", "/peak"}:
             self._answer(200, b"%d\n" % getattr(self._shared, target[1:]))
+            self._shared.peak = self._shared.busy
             return
         self._busy = True
         self._shared.begin()
@@ -185,7 +186,7 @@ class Upstream:
         return int(self._ask("/served"))
 
     def peak(self) -> int:
-        """How many were in progress at the same time, at most."""
+        """How many were in progress at the same time, at most, since this was last asked."""
         return int(self._ask("/peak"))
 
     def _ask(self, target: str) -> bytes:
