@@ -1,5 +1,12 @@
-"""The HTTP/1.1 reverse proxy: requests are passed on to upstream servers, and their answers back.
+"""The reverse proxy: requests go on to upstream servers, and their answers come back.
 
-``handler`` is the way of one request: ``forward`` rewrites its head, ``upload`` sends its body, and
-``relay`` passes the answer on; ``tunnel`` is what is left when both sides leave HTTP.
+service  what a worker runs: the HTTP server in front, the upstreams behind
+handler  one request: attempts until one is answered
+session  what is remembered of a client's connection
+forward  the request's head, rewritten
+key      what of it decides where it goes
+upload   its body on the way there
+attempt  one try at one endpoint
+relay    the answer on its way back
+tunnel   a connection that has left HTTP
 """

@@ -12,16 +12,12 @@ that is still coming, because its answer may come first (RFC 9112 9.5), and a tu
 from __future__ import annotations
 
 import logging
-from time import perf_counter
 from typing import TYPE_CHECKING, final
 
-import trio
-
-from balancer.apps.proxy.forward import answers_offer, offer, spend_hop
+from balancer.apps.proxy.attempt import attempt
+from balancer.apps.proxy.forward import offer, spend_hop
 from balancer.apps.proxy.key import cookie, key_reader
-from balancer.apps.proxy.relay import extra_fields, relay, relay_nowait
 from balancer.apps.proxy.session import Session
-from balancer.apps.proxy.tunnel import join
 from balancer.apps.proxy.upload import upload_of
 from balancer.core.retry import IDEMPOTENT, Failure, costs, may_retry, status_of
 from balancer.http1.errors import ClientGone, RequestError
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
     from balancer.apps.proxy.config import ProxyConfig
     from balancer.apps.proxy.upload import Nothing, Upload
     from balancer.http1.exchange import Exchange
-    from balancer.http1.replies import Reply
     from balancer.upstream.connection import UpstreamConnection
     from balancer.upstream.directory import Directory, Lease
 
@@ -48,8 +43,6 @@ LIMITED = frozenset({"TRACE", "OPTIONS"})
 """Whose way Max-Forwards can limit."""
 CONTENT_TYPE = (b"content-type", b"text/plain")
 ANYWHERE = Wish()
-SWITCHING = 101
-CONTINUE = 100
 
 
 @final
@@ -125,7 +118,9 @@ class ProxyHandler:
                     session.busy(exchange, connection)
                     session.stirs()  # it may have left meanwhile
                 extra = self._stick(exchange, wish, lease) if self._config.sticky else b""
-                reusable = await self._attempt(exchange, connection, lease, whole, upload, extra)
+                reusable = await attempt(
+                    self._config, exchange, connection, lease, whole, upload, extra
+                )
                 if reusable and not session.forwarder.private:
                     kept = connection
             except UpstreamError as error:
@@ -175,104 +170,6 @@ class ProxyHandler:
             )
             and (not costs(error.failure) or self._directory.may_retry())
         )
-
-    # -- one attempt --------------------------------------------------------------------------
-
-    async def _attempt(
-        self,
-        exchange: Exchange,
-        connection: UpstreamConnection,
-        lease: Lease,
-        request: bytes,
-        upload: Upload | Nothing,
-        extra: bytes,
-    ) -> bool:
-        """Ask, and relay the answer; whether the connection may be used again.
-
-        Raises:
-            UpstreamError: there was none; nothing has been sent to the client, unless
-                ``exchange.begun``.
-        """
-        seconds = self._config.response_timeout
-        began = perf_counter()
-        connection.expect(seconds)
-        rest = connection.post_nowait(request)
-        if rest:
-            await connection.send(rest)
-        if upload.complete:
-            reply = await connection.reply()
-            if reply.status < SWITCHING or reply.interim:
-                reply = await self._final(exchange, connection, reply, parks=True)
-        else:
-            reply = await self._beside(exchange, connection, upload)
-        exchange.upstream_seconds = took = perf_counter() - began
-        lease.answered(reply.status, took)
-        if reply.status == SWITCHING:
-            await self._switch(exchange, connection, reply, extra)
-            return False
-        unsent = relay_nowait(exchange, reply, connection, extra)
-        if unsent is None:
-            kept = await relay(exchange, reply, connection, seconds, extra)
-            return kept and upload.sent
-        if unsent:
-            await exchange.send_rest(unsent)
-        return reply.persist and upload.sent
-
-    async def _final(
-        self, exchange: Exchange, connection: UpstreamConnection, reply: Reply, *, parks: bool
-    ) -> Reply:
-        """The final response's head; interim ones are passed on (RFC 9110 15.2)."""
-        while reply.interim:
-            if reply.status != CONTINUE or not exchange.head.expect_continue:  # that was ours
-                await exchange.inform(reply.status, reply.fields)
-            reply = await connection.reply(parks=parks)
-        return reply
-
-    async def _beside(
-        self, exchange: Exchange, connection: UpstreamConnection, upload: Upload | Nothing
-    ) -> Reply:
-        """The body goes on its way while its answer may come, which ends it (RFC 9112 9.5)."""
-        errors: list[Exception] = []
-        replies: list[Reply] = []
-
-        async def send() -> None:
-            try:
-                await upload.rest(connection, self._config.response_timeout)
-            except UpstreamError:
-                return  # it may have said why: the reader will hear, or meet the end
-            except (RequestError, ClientGone) as error:  # the client's doing
-                errors.append(error)
-                nursery.cancel_scope.cancel()
-
-        # Nothing is raised inside: it would come out in a group.
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send)
-            try:
-                reply = await connection.reply(parks=False)
-                replies.append(await self._final(exchange, connection, reply, parks=False))
-            except (UpstreamError, ClientLeft, ClientGone) as error:
-                errors.append(error)
-            nursery.cancel_scope.cancel()
-        if replies:
-            return replies[0]
-        raise errors[0]
-
-    async def _switch(
-        self, exchange: Exchange, connection: UpstreamConnection, reply: Reply, extra: bytes
-    ) -> None:
-        if not exchange.upgrade_requested or not answers_offer(reply.fields, exchange.headers):
-            raise UpstreamError(
-                Failure.MALFORMED, "it switched protocols and nobody had asked for it"
-            )
-        if not exchange.body_read:
-            raise UpstreamError(
-                Failure.MALFORMED, "it switched protocols before it had the whole request"
-            )
-        connection.expect(None)
-        tunnel = await exchange.upgrade((*reply.fields, *extra_fields(extra)))
-        exchange.client_transport.watch(None)
-        early, connection.buffer = connection.buffer, b""
-        await join(exchange, tunnel, connection.transport, early, self._config.tunnel_timeout)
 
 
 def _verdict(exchange: Exchange, error: UpstreamError) -> RequestError | ClientGone:
