@@ -34,11 +34,15 @@ def shrink(case: Case) -> Case:
             return case  # it depends on the order in which tasks ran
         if case.script is not None:
             ends, before = case.script.ends, case.script.pieces
-            make: Callable[[tuple[bytes, ...]], Case]
-            make = lambda pieces: replace(case, script=Script(pieces, ends))  # noqa: E731
+
+            def make(pieces: tuple[bytes, ...]) -> Case:
+                return replace(case, script=Script(pieces, ends))
         else:
             before = case.client
-            make = lambda pieces: replace(case, client=pieces)  # noqa: E731
+
+            def make(pieces: tuple[bytes, ...]) -> Case:
+                return replace(case, client=pieces)
+
         if fails(make((b"".join(before),))):
             before = (b"".join(before),)
         return make(_smaller(before, lambda pieces: fails(make(pieces))))

@@ -32,6 +32,7 @@ import sys, trio
 from balancer.master.watcher import Watcher, watcher_config
 from balancer.settings import Settings
 from balancer.upstream.watcher.config import WatcherConfig
+from tests.support.wait import until
 from tests.upstream.watcher.lab import config_for, filled_table, local
 
 async def main():
@@ -39,8 +40,7 @@ async def main():
     watcher = Watcher(config_for("127.0.0.1:9"), table)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watcher.run)
-        while not table.helper_beat:
-            await trio.sleep(0.01)
+        await until(lambda: table.helper_beat)
         print(watcher.pid, flush=True)
 
 trio.run(main)

@@ -61,10 +61,10 @@ def test_a_request_counts_for_all_workers_until_it_ends() -> None:
         one.begin(0)
         one.begin(1)
         other.begin(1)
-        assert [other.active(0), one.active(1), one.total_active()] == [1, 2, 3]
+        assert [other.active(0), one.active(1)] == [1, 2]
         one.end(1)
         other.end(1)
-        assert [one.active(0), one.active(1), other.total_active()] == [1, 0, 1]
+        assert [one.active(0), one.active(1)] == [1, 0]
         assert made.totals(1) == Totals(0, 2, 0, 0, 0, 0)
 
 
@@ -397,7 +397,7 @@ def test_the_whole_table_can_be_made_and_its_last_cells_used() -> None:
         view.begin(ENDPOINTS - 1)
         view.wait(1, 1.0)
         assert view.failed(ENDPOINTS - 1) == 1
-        assert (view.total_active(), view.oldest_waiter()) == (1, ROWS - 1)
+        assert view.oldest_waiter() == ROWS - 1
         made.depart(ROWS - 1)
         assert made.totals(ENDPOINTS - 1) == Totals(0, 1, 1, 0, 0, 0)
 
@@ -602,11 +602,9 @@ class Machine(RuleBasedStateMachine):
             )
             for view in self.views.values():
                 assert view.active(place) == self.all_active(place)
-        assert self.table.total_active() == sum(self.active.values())
         assert self.table.spent() == tuple(self.spent)
         assert self.table.waiting() == sum(count for count, _ in self.waiting.values())
         for view in self.views.values():
-            assert view.total_active() == self.table.total_active()
             assert view.spent() == self.table.spent()
             assert view.waiting() == self.table.waiting()
 

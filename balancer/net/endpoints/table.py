@@ -172,10 +172,6 @@ class EndpointTable:
         generations = self._cells(self.layout.counters(index, Counter.RUN_GENERATION))
         return sum(run for run, of in zip(runs, generations, strict=True) if of == generation)
 
-    def total_active(self) -> int:
-        """Requests in progress at all endpoints, also those that were removed."""
-        return sum([self._sum_all(index, Counter.ACTIVE) for index in self.heads.used])
-
     def spent(self) -> tuple[int, int]:
         """All attempts and all retries that there have been; neither ever goes down."""
         used = self.heads.used

@@ -5,8 +5,8 @@ that counting is one index.
 
 Costs with 8 workers and 8 endpoints on CPython 3.11, in µs: ``begin`` and ``end`` together 0.25,
 ``claim`` with a limit and ``end`` 0.6, ``succeeded`` without trouble 0.07, ``version`` 0.1,
-``active`` and ``waiting`` 0.3 each.  Not for every request: ``total_active`` 2.7, which retries ask
-for, ``oldest_waiter`` 1.2, ``failed`` 3, and ``states`` 36, which another version asks for.
+``active`` and ``waiting`` 0.3 each.  Not for every request: ``oldest_waiter`` 1.2, ``failed`` 3,
+``spent``, which retries ask for, and ``states`` 36, which another version asks for.
 """
 
 from __future__ import annotations
@@ -135,13 +135,6 @@ class WorkerView:
         words = self._words
         return sum(words[at : at + words[_ROWS_USED] + 1])
 
-    def total_active(self) -> int:
-        """Requests in progress at all endpoints, also those that were removed, of all workers."""
-        words, at, step = self._words, self._active_at, self._step
-        width = words[_ROWS_USED] + 1
-        after = at + words[_ENDPOINTS_USED] * step
-        return sum([sum(words[each : each + width]) for each in range(at, after, step)])
-
     # retries
 
     def retried(self, index: int) -> None:
@@ -195,6 +188,5 @@ class WorkerView:
 # plain ints: indexing by an enum member costs a call of __index__ on every use
 _VERSION = int(TableWord.VERSION)
 _ROWS_USED = int(TableWord.ROWS_USED)
-_ENDPOINTS_USED = int(TableWord.ENDPOINTS_USED)
 _WAITING = int(WorkerCounter.WAITING)
 _WAITING_SINCE = int(WorkerCounter.WAITING_SINCE)

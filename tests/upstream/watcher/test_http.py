@@ -16,6 +16,7 @@ from balancer.settings.upstream import parse_upstream
 from balancer.upstream.handshake import make_context
 from balancer.upstream.watcher.http import HttpProbe
 from balancer.upstream.watcher.tcp import TcpProbe
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -127,9 +128,7 @@ async def test_a_server_is_not_reset_while_it_sends() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
     async with serving(answer, body) as (row, _, ends):
         assert await HttpProbe("/", TIMEOUT, None, None)(row, WEB) is None
-        with trio.fail_after(TIMEOUT):
-            while not ends:  # noqa: ASYNC110 - the server's task has no event
-                await trio.sleep(0.001)
+        await until(lambda: ends)
         assert ends == ["closed"]
 
 
