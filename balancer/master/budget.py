@@ -2,7 +2,7 @@
 
 The master needs one for every connection that is queued or in flight, a handful for every worker,
 and some to spare: respawning must never fail for want of them.  A worker needs one for every
-connection.
+connection, and a proxy's another one for that to the upstream.
 
 The soft limit is a default that nobody chose, so it is raised to the hard one (as Go's runtime
 does); what was asked for by name and still doesn't fit is an error, a default is cut to what fits.
@@ -17,7 +17,7 @@ from dataclasses import fields
 from balancer.errors import UsageError
 from balancer.settings import Settings
 
-__all__ = ["queue_limit", "raise_limit"]
+__all__ = ["connections_limit", "queue_limit", "raise_limit"]
 
 SPARE = 64
 PER_WORKER = 8
@@ -40,7 +40,8 @@ def queue_limit(settings: Settings, limit: int) -> int:
         UsageError: a number that was asked for needs more descriptors than there may be.
     """
     if _chosen(settings, "worker_connections"):
-        _check(settings, "worker_connections", settings.worker_connections + SPARE, limit)
+        needed = settings.worker_connections * _per_connection(settings) + SPARE
+        _check(settings, "worker_connections", needed, limit)
     lanes = len(settings.bind)
     in_flight = settings.window * settings.workers * lanes
     taken = SPARE + PER_WORKER * settings.workers + in_flight
@@ -49,6 +50,21 @@ def queue_limit(settings: Settings, limit: int) -> int:
     if _chosen(settings, "queue"):
         _check(settings, "queue", taken + settings.queue * lanes, limit)
     return min(settings.queue, (limit - taken) // lanes)
+
+
+def connections_limit(settings: Settings, limit: int) -> int:
+    """How many connections a worker may hold, to be asked after ``queue_limit``.
+
+    A proxy's that took more would answer the last of them with a 503, for want of a descriptor
+    towards the upstream, where they could wait in the queue.  An app's rests when it has none left.
+    """
+    if not settings.upstreams:
+        return settings.worker_connections
+    return min(settings.worker_connections, max(1, (limit - SPARE) // _per_connection(settings)))
+
+
+def _per_connection(settings: Settings) -> int:
+    return 2 if settings.upstreams else 1
 
 
 def _chosen(settings: Settings, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -15,7 +16,7 @@ from balancer import __version__, log
 from balancer.core.messages import Configure, WorkerConfig
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import ExitCode, UsageError
-from balancer.master.budget import queue_limit, raise_limit
+from balancer.master.budget import connections_limit, queue_limit, raise_limit
 from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
@@ -80,7 +81,11 @@ class Master:
     def __init__(self, settings: Settings, plan: Plan, hooks: Hooks | None = None) -> None:
         _check_identity(settings)
         check_reload(settings)
-        queue = queue_limit(settings, raise_limit())
+        limit = raise_limit()
+        queue = queue_limit(settings, limit)
+        settings = dataclasses.replace(
+            settings, worker_connections=connections_limit(settings, limit)
+        )
         if settings.access_logfile is not None:
             check_log_file(settings.access_logfile, settings.where("access_logfile"))
         self.settings = settings

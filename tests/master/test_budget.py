@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ExitCode, UsageError
-from balancer.master.budget import PER_WORKER, SMALLEST, SPARE, queue_limit, raise_limit
+from balancer.master.budget import (
+    PER_WORKER,
+    SMALLEST,
+    SPARE,
+    connections_limit,
+    queue_limit,
+    raise_limit,
+)
 from balancer.settings import Settings, TcpBind
 from tests.net.children import exit_code, run_child
 
@@ -40,6 +47,16 @@ def test_where_there_is_plenty_the_queue_is_as_asked() -> None:
 
 def test_a_default_is_cut_to_what_fits() -> None:
     assert queue_limit(Settings(workers=2), 200) == 200 - SPARE - 2 * PER_WORKER - 2
+
+
+def test_a_proxys_connections_need_two_each() -> None:
+    proxy = Settings(workers=2, upstreams=("a:1",))
+    assert connections_limit(proxy, PLENTY) == proxy.worker_connections
+    assert connections_limit(proxy, 1024) == (1024 - SPARE) // 2
+    assert connections_limit(Settings(workers=2), 1024) == proxy.worker_connections
+    chosen = Settings(workers=2, upstreams=("a:1",), worker_connections=500)
+    with pytest.raises(UsageError, match="500: needs 1064 file descriptors and the limit is 1000"):
+        queue_limit(chosen, 1000)
 
 
 def test_several_listeners_share_it() -> None:
