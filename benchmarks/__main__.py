@@ -1,13 +1,14 @@
-"""The command line: `python -m benchmarks handoff|keepalive|memory|…`."""
+"""The command line: `python -m benchmarks handoff|keepalive|policies|simulate|…`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import machine, report
+from benchmarks import machine, summary
 from benchmarks.clients import raise_fd_limit
 from benchmarks.runner import Options, run
 from benchmarks.suite import BENCHMARKS
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
     from benchmarks.peers import Peer
     from benchmarks.suite import Entry
+
+
+STUDIES = {
+    "policies": "benchmarks.harness.policies",
+    "peers": "benchmarks.harness.peers",
+    "simulate": "benchmarks.simulate.command",
+    "report": "benchmarks.report.command",
+}
+"""Commands with options of their own, by the module whose ``main(arguments)`` is theirs; it is
+imported when it is asked for, since what draws is slow to load and not installed everywhere."""
 
 
 def _positive(text: str) -> int:
@@ -31,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m benchmarks", description="balancer and its peers, alternating in one run"
     )
     parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.epilog = f"with options of their own (--help): {', '.join(STUDIES)}"
     parser.add_argument("--rounds", type=_positive, help="default: 5")
     parser.add_argument(
         "--duration", type=float, help="seconds per measurement (whole for ab, wrk); default: 3"
@@ -90,8 +102,12 @@ def _peers(entry: Entry, options: argparse.Namespace) -> list[Peer]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in STUDIES:
+        study = importlib.import_module(STUDIES[given[0]])
+        return int(study.main(given[1:]))
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     entry = BENCHMARKS[options.benchmark]
     peers = _peers(entry, options)
     if not peers:
@@ -99,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = machine.describe()
     raise_fd_limit()
     results = run(entry.make(), peers, _options(options, entry), fresh=entry.fresh)
-    print(report.render(results, about, entry.view))
+    print(summary.render(results, about, entry.view))
     if options.json:
-        report.write_json(options.json, results, about, entry.view)
+        summary.write_json(options.json, results, about, entry.view)
     return 130 if results.interrupted else 0
 
 

@@ -74,7 +74,8 @@ class BoundedPareto:
         if alpha == 1:
             return low * math.log(high / low) / whole
         span: float = high ** (1 - alpha) - low ** (1 - alpha)
-        return alpha * low**alpha / whole * span / (1 - alpha)
+        mean: float = alpha * low**alpha / whole * span / (1 - alpha)
+        return mean
 
     def draw(self, random: Random) -> float:
         ratio = (self.least / self.most) ** self.alpha

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from benchmarks.compare import Added, Ceiling, Floor, View
-from benchmarks.report import as_json, render, write_json
+from benchmarks.summary import as_json, render, write_json
 from benchmarks.runner import Metric, Options, Results
 
 if TYPE_CHECKING:
