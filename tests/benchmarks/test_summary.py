@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from benchmarks.compare import Added, Ceiling, Floor, View
-from benchmarks.summary import as_json, render, write_json
 from benchmarks.runner import Metric, Options, Results
+from benchmarks.summary import as_json, render, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
