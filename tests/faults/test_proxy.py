@@ -8,6 +8,8 @@ import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.lab import pass_attempts, send, stopped, until
 from tests.faults.upstream import Upstream
 from tests.support.client import InThread, Outcome, Plan
@@ -127,6 +129,7 @@ def test_a_killed_worker_takes_only_its_own_requests_along() -> None:
         assert upstreams
 
 
+@pytest.mark.alone
 def test_max_holds_for_all_workers_together_and_nobody_is_turned_away() -> None:
     with ExitStack() as stack:
         upstreams = [stack.enter_context(Upstream(str(number))) for number in (1, 2)]
