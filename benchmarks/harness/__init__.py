@@ -1,0 +1,1 @@
+"""The harness: servers × workloads × loads, measured in rounds by one generator."""
