@@ -35,6 +35,7 @@ class Offer:
     work: Work = Work.BLOCK
     clients: Clients = Clients.EACH_NEW
     connections: int = 0
+    """At a time; of ``Clients.EACH_NEW`` at most so many (a closed loop), 0: as many as are due."""
     warm_up: float = 0.0
     slow_pid: int = 0
     slow_factor: float = 1.0
@@ -51,6 +52,8 @@ class Harvest:
 
     due: int = 0
     answered: int = 0
+    within: int = 0
+    """Of these, the answers that came before the schedule ended: throughput is made of them."""
     errors: dict[str, int] = field(default_factory=dict)
     percentiles: list[tuple[float, float]] = field(default_factory=list)
     mean: float = 0.0
@@ -58,7 +61,7 @@ class Harvest:
     seconds: float = 0.0
     """From the end of the warm-up to the end of the schedule."""
     connections: dict[int, int] = field(default_factory=dict)
-    """New connections by the pid that answered their first request."""
+    """Connections by the pid that answered, each counted with its first answer after the warm-up."""
     requests: dict[int, int] = field(default_factory=dict)
     """Answers by pid."""
     cpu_share: float = 0.0
