@@ -2,12 +2,16 @@
 
 It knows neither the server nor the event loop: `/sleep` asks at each request whether trio runs it,
 so one and the same app is served by asyncio servers, by hypercorn on trio and by balancer.
+
+`/block` and `/burn` keep their whole worker busy, on purpose: nothing else runs in it meanwhile, as
+when a handler computes or waits for a disk. `?slow=PID&times=F` makes one of the workers slow.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ DOWNLOAD = len(PIECE) * PIECES
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
-    """`GET /`, `/pid`, `/sleep/SECONDS` and `/download`, `POST /sink`."""
+    """`GET /`, `/pid`, `/download`, `/sleep|block|burn/SECONDS`, `POST /sink`."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] != "http":
@@ -42,6 +46,14 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         seconds = scope["path"].removeprefix("/sleep/")
         await _sleep(float(seconds))
         await _respond(send, f"slept {seconds} s in pid {os.getpid()}\n".encode())
+    elif scope["path"].startswith("/block/"):
+        seconds = scope["path"].removeprefix("/block/")
+        _block(float(seconds) * _slowness(scope["query_string"]))
+        await _respond(send, f"blocked {seconds} s in pid {os.getpid()}\n".encode())
+    elif scope["path"].startswith("/burn/"):
+        seconds = scope["path"].removeprefix("/burn/")
+        _burn(float(seconds) * _slowness(scope["query_string"]))
+        await _respond(send, f"burned {seconds} s in pid {os.getpid()}\n".encode())
     else:
         await _respond(send, b"no such page\n", 404)
 
@@ -88,3 +100,23 @@ async def _sleep(seconds: float) -> None:
         import asyncio
 
         await asyncio.sleep(seconds)
+
+
+def _slowness(query: bytes) -> float:
+    """F in the process PID of `slow=PID&times=F`, 1 in every other and without a query."""
+    if not query:
+        return 1.0
+    fields = dict(field.partition(b"=")[::2] for field in query.split(b"&"))
+    return float(fields[b"times"]) if fields[b"slow"] == b"%d" % os.getpid() else 1.0
+
+
+def _block(seconds: float) -> None:
+    if seconds > 0:
+        time.sleep(seconds)
+
+
+def _burn(seconds: float) -> None:
+    # Of this thread: a server that has others (granian) does its own work in them meanwhile.
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass

@@ -41,6 +41,33 @@ function download(response) {
   more();
 }
 
+// Both keep the whole worker busy, on purpose: nothing else runs in it meanwhile.
+const cell = new Int32Array(new SharedArrayBuffer(4));
+
+function block(seconds) {
+  if (seconds > 0) Atomics.wait(cell, 0, 0, seconds * 1000);
+}
+
+function burn(seconds) {
+  const micros = seconds * 1e6;
+  const start = process.cpuUsage();
+  let spent = 0;
+  while (spent < micros) {
+    const { user, system } = process.cpuUsage(start);
+    spent = user + system;
+  }
+}
+
+// `/block/SECONDS?slow=PID&times=F`: F times as long in the process PID.
+function work(response, url, does, word) {
+  const [path, query] = url.split('?');
+  const seconds = path.slice(path.lastIndexOf('/') + 1);
+  const fields = new URLSearchParams(query);
+  const times = Number(fields.get('slow')) === process.pid ? Number(fields.get('times')) : 1;
+  does(Number(seconds) * times);
+  respond(response, `${word} ${seconds} s in pid ${process.pid}\n`);
+}
+
 function dispatch(request, response) {
   const { url } = request;
   if (url === '/sink') swallow(request, response);
@@ -49,7 +76,9 @@ function dispatch(request, response) {
   else if (url.startsWith('/sleep/')) {
     const seconds = Number(url.slice('/sleep/'.length));
     setTimeout(() => respond(response, `slept ${seconds} s in pid ${process.pid}\n`), seconds * 1000);
-  } else respond(response, 'no such page\n', 404);
+  } else if (url.startsWith('/block/')) work(response, url, block, 'blocked');
+  else if (url.startsWith('/burn/')) work(response, url, burn, 'burned');
+  else respond(response, 'no such page\n', 404);
 }
 
 if (cluster.isPrimary) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
 
 
-async def _call(path: str, *pieces: bytes) -> list[Message]:
+async def _call(path: str, *pieces: bytes, query: bytes = b"") -> list[Message]:
     """The messages that the app sends for a request with this body."""
     left = [*pieces, b""]
     received: Iterable[Message] = iter(
@@ -31,7 +32,7 @@ async def _call(path: str, *pieces: bytes) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app({"type": "http", "path": path}, receive, send)
+    await app({"type": "http", "path": path, "query_string": query}, receive, send)
     return sent
 
 
@@ -65,6 +66,32 @@ async def test_the_download_comes_in_pieces() -> None:
     sent = await _call("/download")
     assert len(_body(sent)) == DOWNLOAD == 10 * 2**20
     assert {len(message["body"]) for message in sent[1:]} == {len(PIECE)} == {65536}
+
+
+async def _timed(path: str, query: str) -> tuple[str, float, float]:
+    """The answer, the seconds it took and the CPU seconds."""
+    since, cpu = time.monotonic(), time.thread_time()
+    body = _body(await _call(path, query=query.encode()))
+    return body.decode(), time.monotonic() - since, time.thread_time() - cpu
+
+
+async def test_block_waits_and_burn_computes() -> None:
+    answer, took, cpu = await _timed("/block/0.05", "")
+    assert answer == f"blocked 0.05 s in pid {os.getpid()}\n"
+    assert took >= 0.05 > 2 * cpu
+    answer, took, cpu = await _timed("/burn/0.05", "")
+    assert answer == f"burned 0.05 s in pid {os.getpid()}\n"
+    assert took >= 0.05 <= cpu
+    assert (await _timed("/block/0", ""))[0] == f"blocked 0 s in pid {os.getpid()}\n"
+
+
+@pytest.mark.parametrize("page", ["block", "burn"])
+async def test_one_process_is_slow_and_another_is_not(page: str) -> None:
+    answer, took, _ = await _timed(f"/{page}/0.01", f"slow={os.getpid()}&times=5")
+    assert answer.endswith(f"ed 0.01 s in pid {os.getpid()}\n")
+    assert took >= 0.05
+    # A second for whoever is mistaken for the other: no pause of this machine is so long.
+    assert (await _timed(f"/{page}/0.01", f"slow={os.getpid() + 1}&times=100"))[1] < 1.0
 
 
 async def test_another_page_is_not_found() -> None:
