@@ -61,7 +61,7 @@ class Harvest:
     seconds: float = 0.0
     """From the end of the warm-up to the end of the schedule."""
     connections: dict[int, int] = field(default_factory=dict)
-    """Connections by the pid that answered, each counted with its first answer after the warm-up."""
+    """By the pid that answered; a connection counts with its first answer after the warm-up."""
     requests: dict[int, int] = field(default_factory=dict)
     """Answers by pid."""
     cpu_share: float = 0.0

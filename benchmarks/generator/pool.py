@@ -83,7 +83,7 @@ class Pool:
         while self._processes:
             self._processes.pop().end()
 
-    def run(self, offer: Offer, begun: Callable[[float], None] = lambda at: None) -> Harvest:
+    def run(self, offer: Offer, begun: Callable[[float], None] | None = None) -> Harvest:
         """Bring the load and wait for its account, ``timeout`` after the schedule at the latest.
 
         Args:
@@ -106,7 +106,8 @@ class Pool:
             start = monotonic() + _AHEAD
             for process in used:
                 process.put(start)
-            begun(start + offer.warm_up)
+            if begun is not None:
+                begun(start + offer.warm_up)
             return gather(offer, [_tally(process.get()) for process in used])
         except BaseException:
             # Where each of them is in its part is unknown now.

@@ -46,8 +46,13 @@ class Schedule:
 
 
 def parts(offer: Offer) -> list[Part]:
-    """One for each process; where connections stay there are no more processes than those."""
+    """One for each process; where connections stay there are no more processes than those.
+
+    ValueError when an offer makes no sense.
+    """
     of = max(1, offer.processes)
+    if offer.rate <= 0 or offer.duration <= 0:
+        raise ValueError(f"nothing is due: {offer.rate:g} a second for {offer.duration:g} s")
     if offer.clients is not Clients.EACH_NEW:
         if offer.connections < 1:
             raise ValueError(f"clients that keep connections need some: {offer.connections}")

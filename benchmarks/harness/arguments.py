@@ -1,0 +1,104 @@
+"""The options that ``policies`` and ``peers`` have in common."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.plan import Options
+from benchmarks.study.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from benchmarks.study.workloads import Workload
+
+__all__ = ["ChoiceError", "add_options", "chosen", "loads_from", "options_from", "workloads_from"]
+
+_LOADS = (0.5, 0.7, 0.9)
+_QUICK = Options(rounds=1, duration=1.0, warm_up=0.2)
+_QUICK_LOAD = 0.7
+
+
+class ChoiceError(Exception):
+    """A name that doesn't exist; the message is the list of those that do."""
+
+
+def chosen(what: str, plural: str, wanted: Sequence[str], there: Collection[str]) -> list[str]:
+    """The wanted ones in the table's order, all when none is wanted; ChoiceError."""
+    for name in wanted:
+        if name not in there:
+            raise ChoiceError(f"{what} {name}: there is none; the {plural} are {', '.join(there)}")
+    return [name for name in there if not wanted or name in wanted]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add them; their values are read by the functions below."""
+    whole, seconds = _positive(int), _positive(float)
+    usual = Options()
+    parser.add_argument(
+        "--workload", action="append", default=[], metavar="NAME", help="only this (repeatable)"
+    )
+    parser.add_argument(
+        "--load",
+        action="append",
+        type=_per_cent,
+        default=[],
+        metavar="PERCENT",
+        help="of the workload's capacity (repeatable); default: 50, 70, 90",
+    )
+    parser.add_argument("--rounds", type=whole, help=f"default: {usual.rounds}")
+    parser.add_argument(
+        "--duration", type=seconds, metavar="SECONDS", help=f"per cell; default: {usual.duration:g}"
+    )
+    parser.add_argument("--workers", type=whole, help=f"default: {usual.workers}")
+    parser.add_argument("--seed", type=int, help=f"of the arrivals; default: {usual.seed}")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="three workloads at 70 %%, one round of a second: under a minute",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the study there")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots there")
+
+
+def options_from(parsed: argparse.Namespace) -> Options:
+    """What was said, and for the rest what is usual (or quick)."""
+    usual = _QUICK if parsed.quick else Options()
+    names = ("rounds", "duration", "workers", "seed")
+    said = {name: value for name in names if (value := getattr(parsed, name)) is not None}
+    return replace(usual, **said)
+
+
+def workloads_from(parsed: argparse.Namespace) -> list[Workload]:
+    """ChoiceError when there is no such workload."""
+    names = chosen("--workload", "workloads", parsed.workload, WORKLOADS)
+    rows = [WORKLOADS[name] for name in names]
+    return [row for row in rows if row.quick] if parsed.quick and not parsed.workload else rows
+
+
+def loads_from(parsed: argparse.Namespace) -> list[float]:
+    """Shares, rising."""
+    if parsed.load:
+        return sorted(set(parsed.load))
+    return [_QUICK_LOAD] if parsed.quick else list(_LOADS)
+
+
+def _positive(kind: type[int | float]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def parse(text: str) -> float:
+        number = kind(text)
+        if not 0 < number < 1e6:
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return number
+
+    parse.__name__ = "number"  # for argparse's own message
+    return parse
+
+
+def _per_cent(text: str) -> float:
+    number = float(text.removesuffix("%"))
+    if not 0 < number <= 200:
+        raise argparse.ArgumentTypeError(f"{text}: a load is from 1 to 200 per cent")
+    return number / 100

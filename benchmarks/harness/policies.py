@@ -1,0 +1,95 @@
+"""``python -m benchmarks policies``: every policy under every workload, on this machine.
+
+Each policy is a ``balancer serve`` of its own with the same app and number of workers.  They are
+those of balancer's table, so that a new one is compared without a line here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from balancer.core.policy import KERNEL_POLICIES, POLICIES
+from benchmarks.clients import raise_fd_limit
+from benchmarks.harness.arguments import (
+    ChoiceError,
+    add_options,
+    chosen,
+    loads_from,
+    options_from,
+    workloads_from,
+)
+from benchmarks.harness.finish import finish
+from benchmarks.harness.matrix import new_study, run_matrix, total
+from benchmarks.harness.plan import Subject, plan
+from benchmarks.harness.progress import Bar, clock
+from benchmarks.peers.balancer import Balancer
+from benchmarks.study.workloads import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.peers.base import Peer
+    from benchmarks.study.workloads import Workload
+
+__all__ = ["REFERENCE", "main", "subjects"]
+
+REFERENCE = "round-robin"
+"""The policy with which capacities are measured."""
+_FAST = 10
+"""The weight of a worker beside that of a slow one, which has 1."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit codes: 0, 2 for a mistake in the arguments, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser("python -m benchmarks policies", description=__doc__)
+    parser.add_argument(
+        "--policy", action="append", default=[], metavar="NAME", help="only this (repeatable)"
+    )
+    add_options(parser)
+    parsed = parser.parse_args(arguments)
+    options = options_from(parsed)
+    all_of_them = subjects(options.workers)
+    try:
+        names = chosen("--policy", "policies", parsed.policy, all_of_them)
+        workloads = workloads_from(parsed)
+    except ChoiceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    loads = loads_from(parsed)
+    compared = [all_of_them[name] for name in names]
+    visits = plan(compared, workloads, loads, options.rounds, options.seed)
+    raise_fd_limit()
+    study = new_study("policies", ["policies", *arguments], options)
+    with Bar() as bar:
+        bar.say(f"{len(visits)} measurements, about {clock(total(visits, options))}")
+        reference = all_of_them[REFERENCE]
+        run_matrix(study, compared, workloads, loads, options, bar, reference)
+    return finish(study, parsed.json, parsed.html)
+
+
+def subjects(workers: int) -> dict[str, Subject]:
+    """All policies by name: the master's, then the kernel's."""
+    return {
+        **{name: Subject(name, partial(_server, name, workers)) for name in POLICIES},
+        **{
+            name: Subject(name, partial(_server, name, workers), hands_over=False)
+            for name in sorted(KERNEL_POLICIES, reverse=True)
+        },
+    }
+
+
+def _server(policy: str, workers: int, workload: Workload) -> Peer:
+    weights = _weights(policy, workers, workload)
+    arguments = ["--policy", policy, *(("--worker-weights", weights) if weights else ())]
+    return Balancer(arguments=arguments, with_app=True, variant=f"{policy} {weights}".rstrip())
+
+
+def _weights(policy: str, workers: int, workload: Workload) -> str:
+    """What a user would set who knows of the trouble: it is the last worker that is slow."""
+    if policy != "weighted":
+        return ""
+    last = workload.trouble is Trouble.SLOW
+    return ",".join([*[str(_FAST if last else 1)] * (workers - 1), "1"])
