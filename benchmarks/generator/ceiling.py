@@ -42,6 +42,7 @@ def ceiling(pool: Pool, clients: Clients, processes: int = 2, seconds: float = 0
                 Constant(0.0),
                 clients=kept,
                 connections=_AT_ONCE,
+                timeout=0.0,
                 processes=processes,
             ),
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ChoiceError", "add_options", "chosen", "loads_from", "options_from", "workloads_from"]
 
 _LOADS = (0.5, 0.7, 0.9)
-_QUICK = Options(rounds=1, duration=1.0, warm_up=0.2)
+_QUICK = Options(rounds=1, duration=1.0, warm_up=0.15)
 _QUICK_LOAD = 0.7
 
 

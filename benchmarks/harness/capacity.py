@@ -17,12 +17,14 @@ from benchmarks.study.service import Constant
 from benchmarks.study.workloads import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from benchmarks.generator.pool import Pool
     from benchmarks.harness.plan import Options
     from benchmarks.harness.servers import Server
     from benchmarks.study.workloads import Workload
 
-__all__ = ["capacity", "doubt", "nominal"]
+__all__ = ["alike", "capacity", "doubt", "nominal"]
 
 _PER_WORKER = 4
 """Clients of the closed loop, where the workload doesn't say how many there are."""
@@ -48,6 +50,11 @@ def capacity(server: Server, workload: Workload, options: Options, pool: Pool) -
     if not found:
         raise LoadError("the closed loop for the capacity had no answer")
     return found
+
+
+def alike(workload: Workload) -> Hashable:
+    """Workloads with the same one have the same capacity, which is measured once for all."""
+    return workload.service.mean, workload.work, workload.clients, workload.connections
 
 
 def nominal(workload: Workload, workers: int) -> float | None:

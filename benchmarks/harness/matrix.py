@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 from benchmarks import machine
 from benchmarks.generator.ceiling import SHARE, ceiling
 from benchmarks.generator.pool import GeneratorError, Pool
-from benchmarks.harness.capacity import capacity, doubt
+from benchmarks.harness.capacity import alike, capacity, doubt
 from benchmarks.harness.cell import measure
 from benchmarks.harness.plan import Options, Subject, Visit, expected, plan
 from benchmarks.harness.servers import Servers
@@ -22,7 +22,7 @@ from benchmarks.study.record import Cell, Study
 from benchmarks.study.workloads import Clients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from benchmarks.harness.progress import Progress
     from benchmarks.study.workloads import Workload
@@ -138,21 +138,27 @@ class _Run:
         self._most[True] = new_ones * SHARE
         if any(workload.clients is not Clients.EACH_NEW for workload in workloads):
             self._most[False] = ceiling(self._pool, Clients.KEPT, self._options.processes) * SHARE
+        found: dict[Hashable, float | None] = {}
         for workload in workloads:
-            self._measure_capacity(workload, [reference, *subjects])
+            key = alike(workload)
+            if key not in found:
+                self._progress.step(f"{workload.name}: capacity")
+                found[key] = self._capacity(workload, [reference, *subjects])
+            if (capable := found[key]) is not None:
+                self._study.capacities[workload.name] = capable
 
-    def _measure_capacity(self, workload: Workload, candidates: Sequence[Subject]) -> None:
-        self._progress.step(f"{workload.name}: capacity")
+    def _capacity(self, workload: Workload, candidates: Sequence[Subject]) -> float | None:
+        """By the first that can tell."""
         for one in candidates:
             try:
                 server = self._servers.get(one.make(workload))
                 found = capacity(server, workload, self._options, self._pool)
             except _TROUBLES:
                 continue
-            self._study.capacities[workload.name] = found
             if doubtful := doubt(workload, found, self._options.workers):
                 self._note(doubtful)
-            return
+            return found
+        return None
 
     def visit_all(self, visits: Sequence[Visit]) -> None:
         self._progress.expect(sum(expected(visit, self._options) for visit in visits))
