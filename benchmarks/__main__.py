@@ -101,11 +101,19 @@ def _peers(entry: Entry, options: argparse.Namespace) -> list[Peer]:
     return [p for p in peers if not wanted or any(p.name.startswith(name) for name in wanted)]
 
 
+def _study(module: str, arguments: Sequence[str]) -> int:
+    try:
+        study = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed: pip install -e '.[bench]'", file=sys.stderr)
+        return 2
+    return int(study.main(arguments))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in STUDIES:
-        study = importlib.import_module(STUDIES[given[0]])
-        return int(study.main(given[1:]))
+        return _study(STUDIES[given[0]], given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     entry = BENCHMARKS[options.benchmark]

@@ -53,7 +53,7 @@ def gather(offer: Offer, tallies: Sequence[Tally]) -> Harvest:
         answered=answered,
         within=sum(tally.within for tally in tallies),
         errors=dict(sum((tally.errors for tally in tallies), Counter[str]())),
-        percentiles=histogram.percentiles(histogram.merged(tally.latencies for tally in tallies)),
+        percentiles=histogram.percentiles(histogram.merged(_latencies(tallies))),
         mean=sum(tally.latency for tally in tallies) / answered if answered else 0.0,
         lag_p99=lags[len(lags) * 99 // 100] if lags else 0.0,
         seconds=offer.duration,
@@ -79,3 +79,7 @@ def why_saturated(harvest: Harvest) -> str:
             "this measured the generator"
         )
     return ""
+
+
+def _latencies(tallies: Sequence[Tally]) -> list[bytes]:
+    return [tally.latencies for tally in tallies if tally.answered]

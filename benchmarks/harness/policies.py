@@ -88,8 +88,7 @@ def _server(policy: str, workers: int, workload: Workload) -> Peer:
 
 
 def _weights(policy: str, workers: int, workload: Workload) -> str:
-    """What a user would set who knows of the trouble: it is the last worker that is slow."""
-    if policy != "weighted":
+    """What a user would set who knows of the trouble (the last worker is slow); else nothing."""
+    if policy != "weighted" or workload.trouble is not Trouble.SLOW:
         return ""
-    last = workload.trouble is Trouble.SLOW
-    return ",".join([*[str(_FAST if last else 1)] * (workers - 1), "1"])
+    return ",".join([*[str(_FAST)] * (workers - 1), "1"])

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["NoTrouble", "trouble_for"]
 
 
+_COMES_BACK = 0.5
+"""Seconds after which a worker that goes on is one of the others again."""
+
+
 class NoTrouble(Background):
     """Nothing happens, or it happens by the requests themselves (a slow worker)."""
 
@@ -57,9 +61,9 @@ class Blocked(Background):
 class Stopped(Background):
     """A worker is stopped, and goes on after ``seconds``, or when the measurement is over."""
 
-    def __init__(self, pid: int, seconds: float) -> None:
+    def __init__(self, server: Server, pid: int, seconds: float) -> None:
         super().__init__()
-        self._pid, self._seconds = pid, seconds
+        self._server, self._pid, self._seconds = server, pid, seconds
 
     def work(self) -> None:
         try:
@@ -68,6 +72,7 @@ class Stopped(Background):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGCONT)
+            self._server.busy_until = monotonic() + _COMES_BACK
 
 
 def trouble_for(workload: Workload, server: Server, pid: int) -> AbstractContextManager[Background]:
@@ -75,5 +80,5 @@ def trouble_for(workload: Workload, server: Server, pid: int) -> AbstractContext
     if workload.trouble is Trouble.BLOCKED:
         return Blocked(server, workload.severity)
     if workload.trouble is Trouble.STOPPED:
-        return Stopped(pid, workload.severity)
+        return Stopped(server, pid, workload.severity)
     return NoTrouble()
