@@ -59,9 +59,7 @@ def run(
 
 
 @pytest.mark.parametrize(("clients", "connections"), SHAPES, ids=NAMES)
-def test_every_request_is_answered_and_known_by_its_pid(
-    clients: Clients, connections: int
-) -> None:
+def test_every_request_is_answered_and_known_by_its_pid(clients: Clients, connections: int) -> None:
     with OneByOne(OK) as server:
         harvest = run(server.port, clients, connections, warm_up=0.05)
     assert 30 < harvest.due == harvest.answered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from statistics import mean
 
 import pytest
@@ -41,7 +42,7 @@ def test_what_is_due_rises_and_stays_in_the_time(
 def test_distances_are_exponential() -> None:
     (part,) = parts(replace(OFFER, processes=1, duration=20.0))
     due = draw(part).due
-    gaps = [later - earlier for earlier, later in zip(due, due[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(due)]
     assert mean(gaps) == pytest.approx(0.001, rel=0.03)
     # Without memory: the share of those above the mean is 1/e.
     assert sum(gap > 0.001 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.015)
