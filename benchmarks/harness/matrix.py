@@ -131,6 +131,7 @@ class _Run:
         self._servers.start(peers)
         for name, why in self._servers.missing.items():
             self._say(f"{name}: {why.splitlines()[0]}")
+        self._study.settings["capacities_of"] = reference.name
         self._progress.step("ceiling of the generator")
         # On new connections in any case: the study tells it.
         new_ones = ceiling(self._pool, Clients.EACH_NEW, self._options.processes)

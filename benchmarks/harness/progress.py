@@ -92,7 +92,7 @@ class Bar:
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(text, markup=False, soft_wrap=True)
 
     def expect(self, seconds: float) -> None:
         self._pace = Pace(seconds)
