@@ -27,7 +27,8 @@ def test_two_processes_bring_one_load_at_the_time_that_they_say() -> None:
         again = pool.run(offer(port))
     assert 40 < first.due == first.answered == again.due == again.answered
     assert len(first.requests) == 1
-    assert times[0] + 0.2 <= ended
+    # It ends with the last answer, a little before the time is over.
+    assert times[0] < ended < times[0] + 5
 
 
 def test_a_process_that_ends_is_an_error_and_the_next_load_has_new_ones() -> None:
