@@ -62,9 +62,8 @@ def test_a_real_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cell.subject, cell.workload, cell.load) == ("round-robin", "stopped-worker", 0.5)
     assert sample.answered > 0
     assert not sample.errors
-    # The one that is stopped has at most what it had before, and what it is handed is taken back.
+    # The one that is stopped has at most what it had before; what it had begun waits with it.
     assert sample.connections[0] > sample.connections[1]
     assert sample.recalls is not None
-    assert sample.percentile(100) < 2.5
     assert study.capacities["stopped-worker"] > 0
     assert study.ceiling
