@@ -107,7 +107,7 @@ class BalancerProxy(FrontDoor, BalancerPeer):
         self._options = list(arguments)
 
     def subcommand(self) -> list[str]:
-        alike = ["--keep-alive=1h", "--keep-alive-requests=0", "--worker-connections=16384"]
+        alike = ["--keep-alive=1h", "--keep-alive-requests=0", "--worker-connections=8192"]
         return ["proxy", f"127.0.0.1:{self._upstream_port}", *alike, *self._options]
 
 
