@@ -14,6 +14,7 @@ from benchmarks.apps import HELLO
 from benchmarks.peers.asgi import Granian, Gunicorn, Hypercorn, Uvicorn
 from benchmarks.peers.balancer import Balancer
 from benchmarks.peers.base import MissingPeerError, Peer, RunningPeer
+from benchmarks.peers.farm import HaProxyFarm, NginxFarm
 from benchmarks.peers.front import BalancerProxy, HaProxy, NginxProxy, NodeProxy
 from benchmarks.peers.nginx import Nginx, Upstream
 from benchmarks.peers.node import Node
@@ -28,9 +29,11 @@ __all__ = [
     "Granian",
     "Gunicorn",
     "HaProxy",
+    "HaProxyFarm",
     "Hypercorn",
     "MissingPeerError",
     "Nginx",
+    "NginxFarm",
     "NginxProxy",
     "Node",
     "NodeProxy",
@@ -43,6 +46,7 @@ __all__ = [
     "for_front_doors",
     "for_proxy",
     "for_speed",
+    "for_study",
 ]
 
 # How balancer spreads connections. In a burst workers that are ahead wait for the others, whatever
@@ -54,6 +58,19 @@ SPREADS = (
     ("--policy", "least-connections", "--window", "32"),
     ("--policy", "shared"),
     ("--policy", "reuseport"),
+)
+
+# What the study gives to all: nobody refuses a connection that another one would let wait, or ends
+# one that another one would keep. 2048 and 75 s are balancer's own.
+_BACKLOG = 2048
+_KEEP_ALIVE = 75
+_HELD = 4096
+"""Connections in one worker."""
+_UVICORN = ("--backlog", str(_BACKLOG), "--timeout-keep-alive", str(_KEEP_ALIVE))
+_GUNICORN = (
+    *("--backlog", str(_BACKLOG)),
+    *("--keep-alive", str(_KEEP_ALIVE)),
+    *("--worker-connections", str(_HELD)),
 )
 
 
@@ -94,6 +111,34 @@ def for_fairness(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
         Granian(),
         Hypercorn(),
         Node(HELLO.decode()),
+    ]
+
+
+def for_study(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """balancer by turns, by fewest connections and with a shared listener, and everybody else."""
+    alike = ["--keep-alive-requests", "0", "--worker-connections", str(_HELD), *options]
+    ours = [
+        Balancer(checkout, ["--policy", policy, *alike], with_app=True, variant=policy)
+        for checkout in (None, *versus)
+        for policy in ("round-robin", "least-connections", "shared")
+    ]
+    node = [
+        Node(HELLO.decode(), shared=shared, backlog=_BACKLOG, keep_alive=_KEEP_ALIVE)
+        for shared in (False, True)
+    ]
+    hypercorn = {"backlog": _BACKLOG, "keep_alive_timeout": _KEEP_ALIVE}
+    return [
+        *ours,
+        *node,
+        Uvicorn(fast=True).with_options(*_UVICORN),
+        Gunicorn("asgi").with_options(*_GUNICORN),
+        Granian().with_options("--backlog", str(_BACKLOG)),
+        Hypercorn({**hypercorn, "keep_alive_max_requests": 10**9}),
+        NginxFarm("round-robin", _BACKLOG, _UVICORN),
+        NginxFarm("least_conn", _BACKLOG, _UVICORN),
+        HaProxyFarm("roundrobin", _BACKLOG, _UVICORN),
+        HaProxyFarm("leastconn", _BACKLOG, _UVICORN),
+        HaProxyFarm("leastconn", _BACKLOG, _UVICORN, at_once=1),
     ]
 
 

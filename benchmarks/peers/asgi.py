@@ -2,8 +2,8 @@
 
 Each runs under this Python, from the package that is installed beside it (`pip install -e
 '.[bench]'` has them all), with the loop and the parser that its row names and everything else at
-its default. None has a balancing master: their workers share one accept queue, or (granian) have
-one each that the kernel fills by hash.
+its default, but for what `with_options` adds. None has a balancing master: their workers share one
+accept queue, or (granian) have one each that the kernel fills by hash.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Self, final
 
 from benchmarks.peers.base import MissingPeerError, Peer, await_listener, free_port, port_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.process import ServerProcess
 
 APP = "benchmarks.apps:app"
@@ -33,13 +35,19 @@ class _PythonPeer(Peer):
     needs: tuple[str, ...]
     started: str
     _workers = 0
+    _options: tuple[str, ...] = ()
+
+    def with_options(self, *options: str) -> Self:
+        """Add to its command line; returns itself."""
+        self._options = options
+        return self
 
     def command(self, workers: int, folder: Path) -> list[str]:
         missing = [name for name in self.needs if find_spec(name) is None]
         if missing:
             raise MissingPeerError(f"{', '.join(missing)} not installed: pip install -e '.[bench]'")
         self._workers = workers
-        return [sys.executable, "-m", self.module, *self.arguments(workers, folder)]
+        return [sys.executable, "-m", self.module, *self.arguments(workers, folder), *self._options]
 
     def arguments(self, workers: int, folder: Path) -> list[str]:
         raise NotImplementedError
@@ -121,5 +129,12 @@ class Hypercorn(_PythonPeer):
     needs = ("hypercorn",)
     started = r"Running on http://"
 
-    def arguments(self, workers: int, folder: Path) -> list[str]:  # noqa: ARG002 - it needs no file
-        return ["-k", "trio", "-w", str(workers), "-b", "127.0.0.1:0", APP]
+    def __init__(self, settings: Mapping[str, int] | None = None) -> None:
+        """`settings` go into its file: not all of them have an option."""
+        self._settings = settings or {}
+
+    def arguments(self, workers: int, folder: Path) -> list[str]:
+        file = folder / "hypercorn.toml"
+        file.write_text("".join(f"{name} = {value}\n" for name, value in self._settings.items()))
+        how = ["-k", "trio", "-w", str(workers), "-c", str(file)]
+        return [*how, "-b", "127.0.0.1:0", APP]

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.measure import CpuSnapshot, processes
+from benchmarks.measure import CpuSnapshot, command_line, processes
 from benchmarks.process import ProcessError, ServerProcess
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class MissingPeerError(Exception):
 class RunningPeer:
     """A started peer. Owns its process and its temporary folder; `close()` ends both.
 
-    What `close_later` was given, an upstream, is its own too: it ends after the process.
+    What `close_later` was given, its upstreams, is its own too: they end after the process.
     """
 
     def __init__(self, process: ServerProcess, port: int, folder: Path, ready_line: str) -> None:
@@ -33,7 +33,8 @@ class RunningPeer:
         self.port = port
         self.ready_line = ready_line
         self._folder = folder
-        self._behind: RunningPeer | None = None
+        self._behind: list[RunningPeer] = []
+        self._serving: list[RunningPeer] = []
 
     def __enter__(self) -> Self:
         return self
@@ -54,23 +55,32 @@ class RunningPeer:
     def workers(self) -> set[int]:
         """The pids that serve: those of the family without children of their own, master excluded.
 
-        balancer's fork server has children, so it is no worker while one of its workers lives.
+        balancer's fork server has children, so it is no worker while one of its workers lives. A
+        server of one process is its own worker. Of a front door before servers that were given as
+        serving, theirs.
         """
+        if self._serving:
+            return set().union(*(server.workers() for server in self._serving))
         parents = {entry.parent for entry in processes().values()}
-        return self.process.family() - parents - {self.master}
+        leaves = self.process.family() - parents - {self.master}
+        return {pid for pid in leaves if not _is_helper(pid)} or {self.master}
 
     def cpu(self) -> CpuSnapshot:
-        return CpuSnapshot.take(self.process.family())
+        """Of all its processes, those behind it included where it was told that they serve."""
+        pids = (server.process.family() for server in (self, *self._serving))
+        return CpuSnapshot.take(set().union(*pids))
 
-    def close_later(self, behind: RunningPeer) -> None:
-        """Own what stands behind this peer."""
-        self._behind = behind
+    def close_later(self, behind: RunningPeer, *, serves: bool = False) -> None:
+        """Own what stands behind this peer; with `serves` it counts as its worker."""
+        self._behind.append(behind)
+        if serves:
+            self._serving.append(behind)
 
     def end_behind(self) -> None:
         """End what stands behind this peer, if anything, now."""
-        if self._behind is not None:
-            self._behind.close()
-            self._behind = None
+        self._serving.clear()
+        while self._behind:
+            self._behind.pop().close()
 
     def close(self) -> None:
         """TERM, then whatever it takes."""
@@ -131,6 +141,11 @@ class Peer(ABC):
                 raise MissingPeerError(f"did not start: {error}") from error
             raise
         return RunningPeer(process, port, folder, self.ready_line)
+
+
+def _is_helper(pid: int) -> bool:
+    """What multiprocessing starts beside the workers of whoever spawns them."""
+    return "multiprocessing.resource_tracker" in command_line(pid)
 
 
 def found(program: str) -> str:

@@ -1,7 +1,7 @@
 'use strict';
 // The peer every ratio is about: plain node:http on Node's cluster module, nothing else switched on.
 // It has the pages of benchmarks/apps.py.
-// usage: node node_cluster.js WORKERS [HELLO]
+// usage: node node_cluster.js WORKERS [HELLO]; BACKLOG and KEEP_ALIVE_MS in the environment
 const cluster = require('node:cluster');
 const http = require('node:http');
 
@@ -99,14 +99,15 @@ if (cluster.isPrimary) {
     'Content-Type': 'text/plain; charset=utf-8',
     'Content-Length': Buffer.byteLength(body),
   };
-  http
-    .createServer((request, response) => {
-      if (request.url !== '/') {
-        dispatch(request, response);
-        return;
-      }
-      response.writeHead(200, headers);
-      response.end(body);
-    })
-    .listen(Number(process.env.PORT ?? 0), '127.0.0.1');
+  const server = http.createServer((request, response) => {
+    if (request.url !== '/') {
+      dispatch(request, response);
+      return;
+    }
+    response.writeHead(200, headers);
+    response.end(body);
+  });
+  server.keepAliveTimeout = Number(process.env.KEEP_ALIVE_MS ?? 5000);
+  const backlog = Number(process.env.BACKLOG ?? 511);
+  server.listen({ port: Number(process.env.PORT ?? 0), host: '127.0.0.1', backlog });
 }
