@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
     from benchmarks.study.workloads import Workload
 
-__all__ = ["ChoiceError", "add_options", "chosen", "loads_from", "options_from", "workloads_from"]
+__all__ = [
+    "LOADS",
+    "ChoiceError",
+    "add_options",
+    "chosen",
+    "loads_from",
+    "options_from",
+    "workloads_from",
+]
 
-_LOADS = (0.5, 0.7, 0.9)
+LOADS = (0.5, 0.7, 0.9)
 _QUICK = Options(rounds=1, duration=1.0, warm_up=0.15)
 _QUICK_LOAD = 0.7
 
@@ -34,8 +42,16 @@ def chosen(what: str, plural: str, wanted: Sequence[str], there: Collection[str]
     return [name for name in there if not wanted or name in wanted]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add them; their values are read by the functions below."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    loads: Sequence[float] = LOADS,
+    quick: str = "three workloads at 70 %%, one round of a second: under a minute",
+) -> None:
+    """Add them; their values are read by the functions below.
+
+    ``loads`` are the usual ones, and ``quick`` says what is done when it must be.
+    """
+    usually = ", ".join(f"{load * 100:.0f}" for load in loads)
     whole, seconds = _positive(int), _positive(float)
     usual = Options()
     parser.add_argument(
@@ -47,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_per_cent,
         default=[],
         metavar="PERCENT",
-        help="of the workload's capacity (repeatable); default: 50, 70, 90",
+        help=f"of the workload's capacity (repeatable); default: {usually}",
     )
     parser.add_argument("--rounds", type=whole, help=f"default: {usual.rounds}")
     parser.add_argument(
@@ -58,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="three workloads at 70 %%, one round of a second: under a minute",
+        help=quick,
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the study there")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots there")
@@ -83,7 +99,7 @@ def loads_from(parsed: argparse.Namespace) -> list[float]:
     """Shares, rising."""
     if parsed.load:
         return sorted(set(parsed.load))
-    return [_QUICK_LOAD] if parsed.quick else list(_LOADS)
+    return [_QUICK_LOAD] if parsed.quick else list(LOADS)
 
 
 def _positive(kind: type[int | float]):  # type: ignore[no-untyped-def]  # noqa: ANN202

@@ -42,7 +42,7 @@ class Watch(Background):
         super().__init__()
         self._server = server
         # Found beforehand: to look for a server's processes is to read all of /proc.
-        self._pids = server.running.process.family()
+        self._pids = server.running.family()
         self._looks: list[Counters] = []
         self._before = self._after = CpuSnapshot({})
 

@@ -133,7 +133,7 @@ def for_study(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
         Uvicorn(fast=True).with_options(*_UVICORN),
         Gunicorn("asgi").with_options(*_GUNICORN),
         Granian().with_options("--backlog", str(_BACKLOG)),
-        Hypercorn({**hypercorn, "keep_alive_max_requests": 10**9}),
+        Hypercorn("uvloop", {**hypercorn, "keep_alive_max_requests": 10**9}),
         NginxFarm("round-robin", _BACKLOG, _UVICORN),
         NginxFarm("least_conn", _BACKLOG, _UVICORN),
         HaProxyFarm("roundrobin", _BACKLOG, _UVICORN),

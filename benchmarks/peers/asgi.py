@@ -122,19 +122,20 @@ class Gunicorn(_PythonPeer):
 
 @final
 class Hypercorn(_PythonPeer):
-    """On trio, so the one that does what balancer's own engine does."""
+    """On trio, so the one that does what balancer's own engine does, or on uvloop, its fastest."""
 
-    name = "hypercorn trio"
     module = "hypercorn"
-    needs = ("hypercorn",)
     started = r"Running on http://"
 
-    def __init__(self, settings: Mapping[str, int] | None = None) -> None:
+    def __init__(self, loop: str = "trio", settings: Mapping[str, int] | None = None) -> None:
         """`settings` go into its file: not all of them have an option."""
+        self.name = f"hypercorn {loop}"
+        self.needs = ("hypercorn", loop)
+        self._loop = loop
         self._settings = settings or {}
 
     def arguments(self, workers: int, folder: Path) -> list[str]:
         file = folder / "hypercorn.toml"
         file.write_text("".join(f"{name} = {value}\n" for name, value in self._settings.items()))
-        how = ["-k", "trio", "-w", str(workers), "-c", str(file)]
+        how = ["-k", self._loop, "-w", str(workers), "-c", str(file)]
         return [*how, "-b", "127.0.0.1:0", APP]

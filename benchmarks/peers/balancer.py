@@ -74,6 +74,7 @@ class Balancer(BalancerPeer):
     ) -> None:
         super().__init__(checkout, variant)
         self._arguments = [*(_APP if with_app else ()), *arguments]
+        self.hands_over = not {"shared", "reuseport"} & set(arguments)
 
     def subcommand(self) -> list[str]:
         return ["serve", *self._arguments]

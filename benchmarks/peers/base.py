@@ -65,10 +65,13 @@ class RunningPeer:
         leaves = self.process.family() - parents - {self.master}
         return {pid for pid in leaves if not _is_helper(pid)} or {self.master}
 
+    def family(self) -> set[int]:
+        """All its processes, those of the servers behind it included if they are its workers."""
+        return set().union(*(one.process.family() for one in (self, *self._serving)))
+
     def cpu(self) -> CpuSnapshot:
-        """Of all its processes, those behind it included where it was told that they serve."""
-        pids = (server.process.family() for server in (self, *self._serving))
-        return CpuSnapshot.take(set().union(*pids))
+        """Of all its processes."""
+        return CpuSnapshot.take(self.family())
 
     def close_later(self, behind: RunningPeer, *, serves: bool = False) -> None:
         """Own what stands behind this peer; with `serves` it counts as its worker."""
