@@ -25,6 +25,7 @@ from benchmarks.harness.matrix import new_study, run_matrix, total
 from benchmarks.harness.plan import Subject, plan
 from benchmarks.harness.progress import Bar, clock
 from benchmarks.peers import for_study
+from benchmarks.peers.warm import Warm
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def subjects() -> dict[str, Subject]:
     """The servers by name, in the order of the tables."""
-    return {peer.name: _subject(peer) for peer in for_study([], [])}
+    return {peer.name: _subject(Warm(peer)) for peer in for_study([], [])}
 
 
 def _subject(peer: Peer) -> Subject:

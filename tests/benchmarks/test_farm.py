@@ -49,6 +49,7 @@ def test_the_servers_behind_are_its_workers(running: RunningPeer) -> None:
     servers = running.workers()
     assert len(servers) == 2
     assert running.master not in servers
+    assert {running.master, *servers} <= running.family()
     before = running.cpu()
     with raw.RawConnection(running.port) as client:
         assert client.get("/").body == HELLO
