@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PEERS = for_study([], [])
+# Not the front doors, which test_farm asks, nor balancer by another policy.
+ASKED = [peer for peer in PEERS if "+ uvicorn" not in peer.name and "least" not in peer.name]
 
 
-@pytest.fixture(params=PEERS, ids=lambda peer: peer.name)
+@pytest.fixture(params=ASKED, ids=lambda peer: peer.name)
 def running(request: pytest.FixtureRequest) -> Iterator[RunningPeer]:
     peer: Peer = request.param
     try:
