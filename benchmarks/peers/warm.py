@@ -59,7 +59,7 @@ class Warm(Peer):
             concurrency=4 * workers,
             keep_records=False,
         )
-        failed = run(plan).failed
-        if failed:
-            raise ProcessError(f"{failed} of its first {plan.count} requests failed")
+        report = run(plan)
+        if report.failed:
+            raise ProcessError(f"its first requests failed: {report.summary()}")
         serving(running, workers)
