@@ -266,6 +266,19 @@ class TestRendezvous:
         other.offer(1)
         assert policy._score(1, 1, b"key") == other._score(1, 1, b"key")
 
+    @given(st.binary(min_size=1), WEIGHTS)
+    def test_the_order_of_a_key_is_that_in_which_its_members_would_be_picked(
+        self, key: bytes, weights: list[int]
+    ) -> None:
+        policy = Rendezvous(name_of)
+        order = list(policy.prefer(key, dict(enumerate(weights))))
+        assert len(policy) == 0  # nobody has been offered by that
+        offer_all(policy, weights)
+        assert order == [policy.pick(key) for _ in weights]
+
+    def test_nobody_is_preferred_without_a_key(self) -> None:
+        assert list(Rendezvous(name_of).prefer(b"", {1: 1, 2: 1})) == []
+
 
 GOLDEN = [1, 0, 0, 3, 3, 3, 1, 2, 3, 3, 0, 3]
 

@@ -25,13 +25,14 @@ hash policies.
 from __future__ import annotations
 
 from hashlib import blake2b
+from heapq import heapify, heappop
 from math import log
 from typing import TYPE_CHECKING, ClassVar, final
 
 from balancer.core.policy.smooth_weighted import SmoothWeighted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Rendezvous"]
 
@@ -58,9 +59,6 @@ class Rendezvous:
         self._keyless = SmoothWeighted()
 
     def offer(self, member: int, load: float = 0, weight: float = 1) -> None:
-        if member not in self._seeds:
-            # The zero ends the name, which has none: "ab" + "c" is another pair than "a" + "bc".
-            self._seeds[member] = blake2b(self._names(member) + b"\0", digest_size=_SIZE)
         self._weights[member] = weight
         self._keyless.offer(member, load, weight)
 
@@ -88,8 +86,31 @@ class Rendezvous:
             self.withdraw(best)
         return best
 
+    def prefer(self, key: bytes, weights: Mapping[int, float]) -> Iterator[int]:
+        """The key's own order of these members, offered or not: whose it is, and who comes next.
+
+        Args:
+            key: A key; without one nobody is preferred.
+            weights: By member; each above 0.  A member that is named here is remembered, as one
+                that was offered is, until ``forget``.
+
+        Cost: n hashes for the first, O(log n) for each one more.
+        """
+        if not key:
+            return
+        # The lower number first among equals, so that the order is the key's alone.
+        ranks = [(-self._score(each, weight, key), each) for each, weight in weights.items()]
+        heapify(ranks)
+        while ranks:
+            yield heappop(ranks)[1]
+
     def _score(self, member: int, weight: float, key: bytes) -> float:
-        hashed = self._seeds[member].copy()
+        seed = self._seeds.get(member)
+        if seed is None:
+            # The zero ends the name, which has none: "ab" + "c" is another pair than "a" + "bc".
+            seed = blake2b(self._names(member) + b"\0", digest_size=_SIZE)
+            self._seeds[member] = seed
+        hashed = seed.copy()
         hashed.update(key)
         # Halves keep it away from 0 and 1, where the logarithm is infinite or nothing.
         number = int.from_bytes(hashed.digest(), "big") >> 12
