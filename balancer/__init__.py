@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from balancer.cluster import current_worker as current_worker
     from balancer.cluster import open_cluster as open_cluster
     from balancer.cluster import run as run
+    from balancer.core.policy import Policy as Policy
     from balancer.errors import AppError as AppError
     from balancer.errors import BalancerError as BalancerError
     from balancer.errors import BootError as BootError
@@ -55,6 +56,7 @@ _HOMES = {
         "Mail", "Message", "Online", "Process", "Server", "State", "Subscription", "Worker",
         "open_cluster", "run",
     ),
+    "balancer.core.policy": ("Policy",),
     "balancer.worker.current": ("current_worker",),
     "balancer.errors": (
         "AppError", "BalancerError", "BootError", "InWorkerError", "RunError", "UsageError",

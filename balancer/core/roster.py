@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, final
 from balancer.core.books import ANYBODY, COOL_DOWN, NEVER, Hold, Lane, WorkerBook
 from balancer.core.free import AtOnce
 from balancer.core.lead import ByLoads, ByTurns
-from balancer.core.policy import LeastConnections
+from balancer.core.policy import LeastConnections, RoundRobin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -59,9 +59,9 @@ class Roster:
             return AtOnce(policy)
         if isinstance(policy, LeastConnections):
             return ByLoads(policy, self.books, lead)
-        if policy.uses_load:  # what is even for another measure isn't known here
-            return AtOnce(policy)
-        return ByTurns(policy, lane, self.books, lead)
+        if isinstance(policy, RoundRobin):
+            return ByTurns(policy, lane, self.books, lead)
+        return AtOnce(policy)  # what is even for another, or whether it should be, isn't known here
 
     # -- workers come and go ------------------------------------------------------------------
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import select
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
 
 from balancer.core.books import NEVER, Hold, Refusal
 from balancer.core.pacing import LEAD
-from balancer.core.policy import KERNEL_POLICIES, POLICIES
 from balancer.core.scheduler import Scheduler
 from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from balancer.core.books import Connection, Lane
     from balancer.core.pacing import Lead
+    from balancer.core.policy import Maker
     from balancer.net.handoff import HandoffSender
     from balancer.net.listener import Listener
 
@@ -80,6 +82,7 @@ class _Link:
     worker: int
     sender: HandoffSender
     words: memoryview  # its row of the slots
+    slot: int
 
 
 @final
@@ -90,19 +93,18 @@ class Dispatcher:
         self,
         lanes: int,
         *,
-        policy: str,
+        policy: Maker,
         window: int,
         queue: int,
         recall: float | None,
         lead: Lead | None = LEAD,
         exclusive: Collection[int] = (),
     ) -> None:
-        if policy in KERNEL_POLICIES:
-            policy = "round-robin"  # for the few that the master accepts all the same
-        make = POLICIES[policy]
+        self._links: dict[int, _Link] = {}  # by fd of the pair
+        self._by_worker: dict[int, _Link] = {}
         self._scheduler = Scheduler(
             lanes,
-            make,
+            partial(policy, random.random, self._name_of),
             window=window,
             limit=queue,
             recall=recall,
@@ -115,8 +117,6 @@ class Dispatcher:
         self._measures = self._scheduler.lanes[0].free.uses_load
         self._epoll = select.epoll()
         self._doors = Doors(self._epoll, self._scheduler.lanes, self._scheduler.accepting)
-        self._links: dict[int, _Link] = {}  # by fd of the pair
-        self._by_worker: dict[int, _Link] = {}
         self._rota: deque[_Link] = deque()  # whose load is looked at next
         self._overdue = Overdue(self._roster)
         self._alarm = Alarm()
@@ -156,14 +156,16 @@ class Dispatcher:
             self._scheduler.accepted(listener.lane, fd)
         self._dispatch()
 
-    def add(self, worker: int, sender: HandoffSender, words: memoryview) -> None:
-        """A worker is ready for connections."""
-        link = _Link(worker, sender, words)
+    def add(
+        self, worker: int, sender: HandoffSender, words: memoryview, slot: int = 0, weight: int = 1
+    ) -> None:
+        """A worker is ready for connections; ``weight`` is its share, where the policy has any."""
+        link = _Link(worker, sender, words, slot)
         self._links[sender.fileno()] = link
         self._by_worker[worker] = link
         self._rota.append(link)
         self._epoll.register(sender.fileno(), select.EPOLLIN)
-        self._roster.join(worker)
+        self._roster.join(worker, weight)
         self._dispatch()
 
     def close(self, worker: int) -> None:
@@ -356,6 +358,10 @@ class Dispatcher:
             self._roster.observe(link.worker, words[ACTIVE], accepted)
 
     # -- what is decided ----------------------------------------------------------------------
+
+    def _name_of(self, worker: int) -> bytes:
+        """What a hash knows a worker as: its successor in the slot gets the same clients."""
+        return b"slot %d" % self._by_worker[worker].slot
 
     def _dispatch(self) -> None:
         """Do everything that the scheduler has decided by now."""

@@ -23,6 +23,7 @@ from balancer.master.hooks import MasterHooks
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
 from balancer.master.plan import Plan
+from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
 from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
@@ -37,6 +38,7 @@ from balancer.settings.engine import unheard
 if TYPE_CHECKING:
     from typing import Self
 
+    from balancer.core.policy import Maker
     from balancer.hooks import Hooks
     from balancer.settings import Settings
 
@@ -94,12 +96,13 @@ class Master:
         with ExitStack() as stack:
             stack.callback(self._hooks.on_exit)
             self._hooks.on_starting()
+            policy = find_policy(settings, last=plan.program is not None)
             self._upstreams = self._make_upstreams(stack)  # before a port is bound for nothing
             self.ports = Ports(settings)
             stack.callback(self.ports.close_at_once)
             self._table = SlotTable.create()
             stack.callback(self._close_table)
-            self.dispatcher = self._make_dispatcher(queue)
+            self.dispatcher = self._make_dispatcher(policy, queue)
             stack.callback(self.dispatcher.shut_down)
             stack.callback(self.dispatcher.abandon)
             self._stack = stack.pop_all()
@@ -113,11 +116,11 @@ class Master:
         stack.callback(upstreams.close)
         return upstreams
 
-    def _make_dispatcher(self, queue: int) -> Dispatcher:
+    def _make_dispatcher(self, policy: Maker, queue: int) -> Dispatcher:
         settings, exclusive = self.settings, self._plan.exclusive
         return Dispatcher(
             len(self.ports.addresses),
-            policy=settings.policy,
+            policy=policy,
             window=settings.window,
             queue=queue,
             recall=settings.recall,

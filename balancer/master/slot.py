@@ -29,6 +29,7 @@ class Slot:
     kept: bool = True
     env: dict[str, str] = field(default_factory=dict)
     worker_connections: int = 0  # of a worker in it; 0: as the settings say
+    weight: int = 1  # of a worker in it, beside the others
     current: WorkerHandle | None = None
     successor: WorkerHandle | None = None
     restarts: int = 0

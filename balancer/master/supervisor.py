@@ -134,7 +134,8 @@ class Supervisor:
         taken = {slot.number for slot in self.slots}
         number = next(number for number in count(1) if number not in taken)
         variables = {**self._plan.env, **(env or {})}
-        slot = Slot(number, self._plan.respawn, variables, worker_connections)
+        weight = dict(enumerate(self._settings.worker_weights, 1)).get(number, 1)
+        slot = Slot(number, self._plan.respawn, variables, worker_connections, weight)
         self._ports.add_slot(slot.number)
         self.slots.append(slot)
         self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
@@ -266,7 +267,7 @@ class Supervisor:
         self._succession.passed()
         self.recycler.welcome(worker)
         logger.info("%s is ready after %.0f ms", worker, 1000 * (now - worker.started_at))
-        self._dispatcher.add(worker.id, worker.sender, worker.words)
+        self._dispatcher.add(worker.id, worker.sender, worker.words, slot.number, slot.weight)
         self._ports.slot_up(slot.number, self._dispatcher)
         worker.booted.set()
         self._observer.ready(worker)

@@ -17,11 +17,11 @@ from balancer.settings.app import check_app
 from balancer.settings.binds import parse_bind
 from balancer.settings.cpus import MAX_WORKERS, usable_cpus
 from balancer.settings.logformat import check_log_format
-from balancer.settings.policy import check_policy
+from balancer.settings.policy import check_policy, check_worker_policy
 from balancer.settings.probe import check_probe
 from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
-from balancer.settings.upstream import check_upstream
+from balancer.settings.upstream import MAX_WEIGHT, check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT", "NAME",
     "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH", "SWITCH",
-    "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WORKERS",
+    "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WEIGHTS", "WORKERS", "WORKER_POLICY",
     "Kind", "choice", "count", "duration", "percent", "size",
 ]  # fmt: skip
 
@@ -139,6 +139,10 @@ def _whole(text: str, lowest: int, highest: int) -> int:
 
 def _workers(text: str) -> int:
     return usable_cpus() if text == "auto" else _whole(text, 1, MAX_WORKERS)
+
+
+def _weight(text: str) -> int:
+    return _whole(text, 1, MAX_WEIGHT)
 
 
 def _recall(text: str) -> float | None:
@@ -268,6 +272,10 @@ UPSTREAMS = Kind(
     "UPSTREAM", check_upstream, wants="a string or a list of strings", many=True, between=None
 )
 POLICY = Kind("POLICY", check_policy)
+WORKER_POLICY = Kind("POLICY", check_worker_policy)
+WEIGHTS = Kind(
+    "N,N…", _weight, toml=(int, str), wants="a number or a list of them", many=True, commas=True
+)
 PROBE = Kind("PROBE", check_probe)
 TOKEN = Kind("NAME", _token)
 HOST = Kind("HOST", _host)

@@ -17,6 +17,7 @@ from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, parse_bind
 from balancer.settings.engine import check_engine
 from balancer.settings.hostport import join_host_port
 from balancer.settings.origin import Given, Origin, Rank
+from balancer.settings.policy import WEIGHED, parse_own
 from balancer.settings.proxy import check_proxy
 from balancer.settings.source import Config
 from balancer.settings.table import SETTINGS, Settings
@@ -155,9 +156,20 @@ def _check(settings: Settings) -> Settings:
     for index, bind in enumerate(settings.bind):
         if bind in settings.bind[:index] and not (isinstance(bind, TcpBind) and bind.port == 0):
             raise UsageError(f"{settings.where('bind')} {bind}: is given twice")
+    _check_weights(settings)
     check_engine(settings)
     check_proxy(settings)
     return _settle_control(settings)
+
+
+def _check_weights(settings: Settings) -> None:
+    policy, weights = settings.policy, settings.worker_weights
+    if set(weights) - {1} and policy not in WEIGHED and parse_own(policy) is None:
+        shown = ",".join(map(str, weights))
+        raise UsageError(
+            f"{settings.where('worker_weights')} {shown}: has no effect with --policy {policy}; "
+            f"those that go by weight are {', '.join(sorted(WEIGHED))}"
+        )
 
 
 def _settle_control(settings: Settings) -> Settings:

@@ -1,9 +1,17 @@
-"""What the text of ``--upstream-policy`` means.
+"""What the texts of ``--policy`` and ``--upstream-policy`` mean.
+
+``--policy``, which the master makes, is a name or a class of the user's::
+
+    round-robin | least-connections | p2c | updown | random | weighted | source-hash | first
+    shared | reuseport
+    module:Class
+
+``--upstream-policy`` may say what its key is made of::
 
     round-robin | least-connections | p2c | random | ewma | first
     hash:ip | hash:uri | hash:header:NAME | hash:cookie:NAME
 
-A wrong text must be found before the port is bound, and the policy is made in each worker
+A wrong text must be found before the port is bound, and this policy is made in each worker
 (``core.policy``).  It never sees what its key is made of: ``PolicyChoice`` says so to whoever has
 the request.
 """
@@ -15,8 +23,26 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-__all__ = ["NAMES", "KeySource", "PolicyChoice", "check_policy", "parse_policy"]
+__all__ = [
+    "NAMES",
+    "WEIGHED",
+    "WORKER_NAMES",
+    "KeySource",
+    "OwnPolicy",
+    "PolicyChoice",
+    "check_policy",
+    "check_worker_policy",
+    "parse_own",
+    "parse_policy",
+]
 
+WORKER_NAMES = (
+    "round-robin", "least-connections", "p2c", "updown", "random", "weighted", "source-hash",
+    "first", "shared", "reuseport",
+)  # fmt: skip
+"""Those of ``core.policy.POLICIES`` and ``KERNEL_POLICIES``."""
+WEIGHED = frozenset({"least-connections", "p2c", "random", "weighted", "source-hash"})
+"""Those of them for which the weight of a worker means something."""
 NAMES = frozenset({
     "round-robin", "least-connections", "p2c", "random", "hash", "ewma", "first",
 })  # fmt: skip
@@ -49,6 +75,39 @@ class PolicyChoice:
         """As on the command line."""
         parts = [self.name, self.key_source.value if self.key_source else "", self.key_name]
         return ":".join(part for part in parts if part)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OwnPolicy:
+    """A policy of the user's: ``attr`` of ``module``, a class or whatever makes one."""
+
+    module: str
+    attr: str
+
+
+def parse_own(text: str) -> OwnPolicy | None:
+    """What a ``--policy`` names when it is the user's own; None where it is a name of ours."""
+    module, colon, attr = text.partition(":")
+    return OwnPolicy(module, attr) if colon else None
+
+
+def check_worker_policy(text: str) -> str:
+    """``text`` itself, when it can be a ``--policy``; else ``ValueError``."""
+    if text in WORKER_NAMES:
+        return text
+    own = parse_own(text)
+    if own is None:
+        raise ValueError(
+            f"must be one of {', '.join(WORKER_NAMES)}, or module:Class for one of your own"
+        )
+    if not _dotted(own.module) or not _dotted(own.attr):
+        raise ValueError("not module:Class, as a policy of your own is written")
+    return text
+
+
+def _dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 _KEYS = "hash:ip, hash:header:NAME, hash:cookie:NAME or hash:uri"

@@ -41,6 +41,8 @@ from balancer.settings.kinds import (
     UPSTREAMS,
     USER,
     VARIABLES,
+    WEIGHTS,
+    WORKER_POLICY,
     WORKERS,
     choice,
     count,
@@ -245,9 +247,18 @@ class Settings:
         aliases=(Alias("--no-preload", "", "false"),),
     )  # fmt: skip
     policy: str = _setting(
-        "round-robin", choice("round-robin", "least-connections", "shared", "reuseport"), HANDOFF,
-        "who gets a connection: round-robin or least-connections of the master's choice, or the "
-        "kernel's by one shared listener or one SO_REUSEPORT listener per worker",
+        "round-robin", WORKER_POLICY, HANDOFF,
+        "who gets a connection: round-robin, least-connections, p2c, updown, random, weighted, "
+        "source-hash (by the client's address) or first, by the master; by the kernel with one "
+        "listener that all accept from (shared) or one for each worker (reuseport); or by a class "
+        "of yours, module:Class",
+    )  # fmt: skip
+    worker_weights: tuple[int, ...] = _setting(
+        (), WEIGHTS, HANDOFF,
+        "the workers' shares, by slot: 3,1 is three times as much for the first as for each of the "
+        "others, for policies that go by weight (weighted, least-connections, p2c, random, "
+        "source-hash)",
+        default_text="1 for each",
     )  # fmt: skip
     # one SOCK_SEQPACKET pair holds about 278 messages, then EAGAIN
     window: int = _setting(

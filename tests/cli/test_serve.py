@@ -160,7 +160,8 @@ def test_file_environment_and_flag(
         (["-p", "8000"], "-p 8000: that is the pid file; did you mean -b :8000?"),
         (["--pid", "8000"], "--pid 8000: that is the pid file; did you mean -b :8000?"),
         (["--policy", "fair"],
-         "--policy fair: must be one of round-robin, least-connections, shared, reuseport"),
+         "--policy fair: must be one of round-robin, least-connections, p2c, updown, random, "
+         "weighted, source-hash, first, shared, reuseport, or module:Class for one of your own"),
         (["--uds", "x" * 200],
          f"--uds {'x' * 200}: the path has more than 107 bytes, which no socket can have"),
         (["--limit-concurrency", "x"], "--limit-concurrency x: not a whole number"),

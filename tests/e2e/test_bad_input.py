@@ -43,7 +43,10 @@ def _refused(
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--policy", "random-robin"), r"--policy.*random-robin"),
+        (("--policy", "random-robin"), r"--policy random-robin: must be one of .*module:Class"),
+        (("--policy", "no_such:Mine"), r"--policy no_such:Mine: there is no module no_such"),
+        (("--policy", "json:JSONDecoder"), r"JSONDecoder is no policy: it has no offer\(\)"),
+        (("--worker-weights", "3,1"), r"--worker-weights 3,1: has no effect with --policy round"),
         (("-b", "127.0.0.1:http"), r"-b.*127\.0\.0\.1:http"),
         (("-b", ""), r"-b"),
         (("-b", "[::1"), r"-b.*\[::1"),

@@ -19,10 +19,11 @@ from balancer.core.pacing import LEAD, Lead
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.doors import EXHAUSTED_PAUSE
+from balancer.master.policies import find_policy
 from balancer.net.handoff import AnswerKind, Handoff, HandoffReceiver, HandoffSender
 from balancer.net.listener import Listener, open_listeners
 from balancer.net.slots import ROW_WORDS, Word
-from balancer.settings import TcpBind
+from balancer.settings import Settings, TcpBind
 from tests.net.children import count_fds, no_descriptors_left
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Stage:
         added = [Worker(len(self.workers) + 1 + index) for index in range(count)]
         self.workers += added
         for worker in added:
-            self.dispatcher.add(worker.number, worker.sender, worker.words)
+            self.dispatcher.add(worker.number, worker.sender, worker.words, worker.number)
         return added
 
     def connect(self, count: int = 1, lane: int = 0) -> list[socket.socket]:
@@ -158,7 +159,12 @@ async def stage(
     before = count_fds()
     listeners = open_listeners((TcpBind("127.0.0.1", 0),) * lanes, backlog=100)
     dispatcher = Dispatcher(
-        lanes, policy=policy, window=window, queue=queue, recall=recall, lead=lead
+        lanes,
+        policy=find_policy(Settings(policy=policy)),
+        window=window,
+        queue=queue,
+        recall=recall,
+        lead=lead,
     )
     set_up = Stage(dispatcher, listeners)
     for listener in listeners:
@@ -454,7 +460,7 @@ class TestWithoutDescriptors:
             worker = Worker(1)
             s.workers.append(worker)
             with no_descriptors_left():
-                s.dispatcher.add(1, worker.sender, worker.words)
+                s.dispatcher.add(1, worker.sender, worker.words, 1)
                 await trio.sleep(2.5 * EXHAUSTED_PAUSE)
                 assert s.dispatcher.lane(0).accepted == 0
                 assert s.turns < 20
@@ -472,7 +478,7 @@ class TestWithoutDescriptors:
             worker = Worker(1)
             s.workers.append(worker)
             with no_descriptors_left(spare=1):
-                s.dispatcher.add(1, worker.sender, worker.words)
+                s.dispatcher.add(1, worker.sender, worker.words, 1)
                 await trio.lowlevel.wait_readable(worker.receiver.fileno())
             assert [await worker.take() for _ in range(3)] == [1, 2, 3]
 

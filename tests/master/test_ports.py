@@ -11,6 +11,7 @@ import pytest
 
 from balancer.errors import RunError
 from balancer.master.dispatcher import Dispatcher
+from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
 from balancer.net.listener import accept_batch
 from balancer.settings import Bind, Settings, TcpBind, UnixBind
@@ -28,7 +29,9 @@ def ports(policy: str, *binds: Bind) -> Iterator[tuple[Ports, Dispatcher]]:
     before = count_fds()
     settings = Settings(workers=2, bind=binds or (LOCAL,), policy=policy)
     made = Ports(settings)
-    dispatcher = Dispatcher(len(made.addresses), policy=policy, window=1, queue=100, recall=0.1)
+    dispatcher = Dispatcher(
+        len(made.addresses), policy=find_policy(settings), window=1, queue=100, recall=0.1
+    )
     try:
         yield made, dispatcher
     finally:

@@ -17,6 +17,7 @@ from balancer.core.lifecycle import State
 from balancer.core.messages import Configure, WorkerConfig
 from balancer.errors import AppError, BootError, RunError
 from balancer.master.dispatcher import Dispatcher
+from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
 from balancer.master.spawner import Spawner
 from balancer.master.status import make_status
@@ -46,7 +47,9 @@ class Server:
         )
         self.settings = settings
         self.ports = Ports(settings)
-        self.dispatcher = Dispatcher(1, policy=settings.policy, window=1, queue=100, recall=0.1)
+        self.dispatcher = Dispatcher(
+            1, policy=find_policy(settings), window=1, queue=100, recall=0.1
+        )
         self.table = SlotTable.create()
         self.spawner = Spawner(configure, nursery)
         self.supervisor = Supervisor(

@@ -12,6 +12,7 @@ from balancer.errors import UsageError
 from balancer.settings import FdBind, Settings, TcpBind, UnixBind, usable_cpus
 from balancer.settings.load import flag_given, load
 from balancer.settings.logformat import WORDS
+from balancer.settings.policy import WORKER_NAMES
 from balancer.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "group": ("0", 0),
     "preload": ("true", True),
     "policy": ("least-connections", "least-connections"),
+    "worker_weights": ("1,1", (1, 1)),
     "window": ("4", 4),
     "recall": ("off", None),
     "queue": ("64", 64),
@@ -162,7 +164,17 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "user": [("nobody ", "there is no such user"), ("4294967295", "must be at most 4294967294")],
     "group": [("", "there is no such group"), ("-1", "there is no such group")],
     "preload": SWITCH,
-    "policy": [("fair", "must be one of round-robin, least-connections, shared, reuseport")],
+    "policy": [
+        ("fair", f"must be one of {', '.join(WORKER_NAMES)}, or module:Class for one of your own"),
+        ("mine:", "not module:Class, as a policy of your own is written"),
+        ("my-policies:Mine", "not module:Class, as a policy of your own is written"),
+    ],
+    "worker_weights": [
+        ("0", "must be at least 1"),
+        ("3,257", "must be at most 256"),
+        ("3,,1", "not a whole number"),
+        ("0.5", "not a whole number"),
+    ],
     "window": [("0", "must be at least 1"), ("257", "must be at most 256")],
     "recall": [("0", "must be at least 1ms; off turns the timed recall off"), *TIME],
     "queue": ATLEAST_1,

@@ -16,21 +16,30 @@ last is always the last to have been offered: Node's free queue is this protocol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import Protocol
 
 from balancer.core.policy.least_connections import LeastConnections
 from balancer.core.policy.round_robin import RoundRobin
-from balancer.core.policy.upstream import UPSTREAM_POLICIES, make_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from balancer.core.policy.table import (
+    POLICIES,
+    TABLE,
+    UPSTREAM_POLICIES,
+    Maker,
+    Names,
+    Random,
+    make_policy,
+)
 
 __all__ = [
     "KERNEL_POLICIES",
     "POLICIES",
+    "TABLE",
     "UPSTREAM_POLICIES",
     "LeastConnections",
+    "Maker",
+    "Names",
     "Policy",
+    "Random",
     "RoundRobin",
     "make_policy",
 ]
@@ -41,11 +50,17 @@ class Policy(Protocol):
 
     ``uses_load`` says that the choice depends on ``load``: the caller then keeps it fresh with
     ``offer``.  ``uses_key`` says that it depends on the key of the work (a hash of the client's
-    address, say), which the caller need not make otherwise.
+    address, say), which the caller need not make otherwise.  Both are false unless a policy that
+    is derived from this class says something else.
     """
 
-    uses_load: ClassVar[bool]
-    uses_key: ClassVar[bool]
+    @property
+    def uses_load(self) -> bool:
+        return False
+
+    @property
+    def uses_key(self) -> bool:
+        return False
 
     def offer(self, member: int, load: float = 0, weight: float = 1) -> None:
         """A member can take work, or its load or weight changed; new ones join at the tail.
@@ -66,12 +81,6 @@ class Policy(Protocol):
     def __len__(self) -> int:
         """How many members are offered."""
 
-
-POLICIES: dict[str, Callable[[], Policy]] = {
-    "round-robin": RoundRobin,
-    "least-connections": LeastConnections,
-}
-"""The policies that the master decides by, by the name they have on the command line."""
 
 KERNEL_POLICIES = frozenset({"shared", "reuseport"})
 """The policies where the kernel decides, because the workers accept for themselves."""

@@ -4,11 +4,10 @@ Algorithm: two different members are drawn by weight, and the one with the lower
 picked; of two that are equal, the one that was drawn first, so an idle system is spread by weight.
 The most loaded of all can't be picked while there is another.
 
-Cost: O(n) for the draws, of which the comparison looks at two.  Right for several front doors, and
-for loads that are a moment old: where all that look for the least loaded find the same one and
-trample it, two draws at random spread, and the longest queue still grows with log log n only.
-Wrong for very few requests at a time (``least-connections`` is exact), and as blind as that to a
-member that fails fast.
+Cost: O(1) for a pick (``lots``).  Right for several front doors, and for loads that are a moment
+old: where all that look for the least loaded find the same one and trample it, two draws at random
+spread, and the longest queue still grows with log log n only.  Wrong for very few requests at a
+time (``least-connections`` is exact), and as blind as that to a member that fails fast.
 
 Source: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001); HAProxy's
 default ``random(2)``, nginx's ``random two``, Envoy's ``LEAST_REQUEST``.
@@ -18,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, final
 
-from balancer.core.policy.draw import draw
+from balancer.core.policy.lots import Lots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,40 +29,37 @@ __all__ = ["P2C"]
 class P2C:
     """The better of two draws; ``random`` gives numbers in [0, 1)."""
 
-    __slots__ = ("_costs", "_random", "_weights")
+    __slots__ = ("_costs", "_lots")
 
     uses_load: ClassVar[bool] = True
     uses_key: ClassVar[bool] = False
 
     def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
-        self._weights: dict[int, float] = {}
-        self._costs: dict[int, float] = {}
+        self._lots = Lots(random)
+        self._costs: dict[int, float] = {}  # of those that are offered
 
     def offer(self, member: int, load: float = 0, weight: float = 1) -> None:
-        self._weights[member] = weight
+        self._lots.put(member, weight)
         self._costs[member] = load / weight
 
     def withdraw(self, member: int) -> None:
-        self._weights.pop(member, None)
-        self._costs.pop(member, None)
+        if self._costs.pop(member, None) is not None:
+            self._lots.remove(member)
 
     forget = withdraw
 
     def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002 (protocol)
-        weights, costs = self._weights, self._costs
-        if not weights:
+        lots, costs = self._lots, self._costs
+        if not costs:
             return None
-        member = draw(weights, self._random())
-        weight = weights.pop(member)
-        if weights:
-            other = draw(weights, self._random())
+        member = lots.draw()
+        if len(costs) > 1:
+            other = lots.draw_another(member)
             if costs[other] < costs[member]:
-                weights[member] = weight
                 member = other
-                del weights[member]
+        lots.remove(member)
         del costs[member]
         return member
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self._costs)

@@ -2,10 +2,10 @@
 
 Algorithm: one draw by weight among those that are offered.
 
-Cost: O(n) for a pick.  Right where many front doors know nothing of each other: they can't fall
-into step, as those that rotate can.  Wrong for few requests: by the time that 100 have been spread
-over 10 members, one of them has usually had twice what another has (``p2c`` mends that for the
-price of a second draw).
+Cost: O(1) for a pick (``lots``).  Right where many front doors know nothing of each other: they
+can't fall into step, as those that rotate can.  Wrong for few requests: by the time that 100 have
+been spread over 10 members, one of them has usually had twice what another has (``p2c`` mends that
+for the price of a second draw).
 
 Source: Pingora's default, nginx's ``random``, Envoy's ``RANDOM``.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, final
 
-from balancer.core.policy.draw import draw
+from balancer.core.policy.lots import Lots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,29 +26,30 @@ __all__ = ["RandomChoice"]
 class RandomChoice:
     """Draws by weight; ``random`` gives numbers in [0, 1)."""
 
-    __slots__ = ("_random", "_weights")
+    __slots__ = ("_lots",)
 
     uses_load: ClassVar[bool] = False
     uses_key: ClassVar[bool] = False
 
     def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
-        self._weights: dict[int, float] = {}
+        self._lots = Lots(random)
 
     def offer(self, member: int, load: float = 0, weight: float = 1) -> None:  # noqa: ARG002
-        self._weights[member] = weight
+        self._lots.put(member, weight)
 
     def withdraw(self, member: int) -> None:
-        self._weights.pop(member, None)
+        if member in self._lots:
+            self._lots.remove(member)
 
     forget = withdraw
 
     def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002 (protocol)
-        if not self._weights:
+        lots = self._lots
+        if not lots:
             return None
-        member = draw(self._weights, self._random())
-        del self._weights[member]
+        member = lots.draw()
+        lots.remove(member)
         return member
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self._lots)

@@ -7,12 +7,13 @@ are left; all other keys stay, and those come back with it.  A member has ``weig
 keys, and a weight that changes moves only what it must.
 
 The *name* is hashed, not the index, so any number of front doors on any machine agree without
-talking, whatever order they were told the members in.
+talking, whatever order they were told the members in; and of workers it is the slot, so that the
+next worker in it inherits the keys.
 
 A request without a key (no such header, no such cookie) would make one member serve all that are
 like it: those are spread by smooth weighted round-robin instead, as nginx and HAProxy do.
 
-Cost: n hashes for a pick, 1 µs or so each.  Right for caches, and for sessions kept in memory.
+Cost: O(n) for a pick, n hashes of 1 µs or so.  Right for caches, and for sessions kept in memory.
 Wrong for balance: one key that is popular is one member's (a company behind one address, with
 ``hash:ip``), and the share of keys is even only where there are many; and for hundreds of
 endpoints, where a table (Maglev) costs a pick less.
