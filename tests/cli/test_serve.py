@@ -16,6 +16,7 @@ from balancer import __version__
 from balancer.cli import main
 from balancer.errors import AppError, BootError, ExitCode, RunError
 from balancer.settings import FdBind, Settings, TcpBind, UnixBind
+from balancer.settings.policy import WORKER_NAMES
 from balancer.settings.table import FOR_APPS_ONLY, SETTINGS, UPSTREAM
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from balancer.hooks import Hooks
+
+POLICIES = ", ".join(WORKER_NAMES)
 
 
 class FakeMaster:
@@ -160,8 +163,7 @@ def test_file_environment_and_flag(
         (["-p", "8000"], "-p 8000: that is the pid file; did you mean -b :8000?"),
         (["--pid", "8000"], "--pid 8000: that is the pid file; did you mean -b :8000?"),
         (["--policy", "fair"],
-         "--policy fair: must be one of round-robin, least-connections, p2c, updown, random, "
-         "weighted, source-hash, first, shared, reuseport, or module:Class for one of your own"),
+         f"--policy fair: must be one of {POLICIES}, or module:Class for one of your own"),
         (["--uds", "x" * 200],
          f"--uds {'x' * 200}: the path has more than 107 bytes, which no socket can have"),
         (["--limit-concurrency", "x"], "--limit-concurrency x: not a whole number"),
