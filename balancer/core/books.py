@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from balancer.core.by_key import ByKey
     from balancer.core.free import Free
 
-__all__ = ["ANYBODY", "COOL_DOWN", "NEVER", "Connection", "Hold", "Lane", "Refusal", "WorkerBook"]
+__all__ = [
+    "ANYBODY",
+    "COOL_DOWN",
+    "NEVER",
+    "Connection",
+    "Hold",
+    "Lane",
+    "Queue",
+    "Refusal",
+    "WorkerBook",
+]
 
 COOL_DOWN = (0.1, 5.0)
 """The first and the longest time, in seconds, that a worker without file descriptors rests."""
@@ -56,6 +69,7 @@ class Connection:
     worker: int = 0  # 0: nobody's, it is queued
     overdue: bool = False
     redeliveries: int = 0
+    tied_until: float = NEVER  # when it is for anybody; NEVER too, until ``by_key`` has seen it
 
 
 @final
@@ -64,6 +78,7 @@ class WorkerBook:
     """The scheduler's view of a worker."""
 
     id: int
+    slot: int  # its place, which the next one in it takes over
     weight: int
     credits: list[int]  # by lane: how many more it may have un-acked
     turns: list[int]  # by lane: hand-offs, as ``lead`` counts them
@@ -75,7 +90,6 @@ class WorkerBook:
     accepted: int = 0  # connections it had taken when it said so
     acks: int = 0  # connections it has taken
     cool_down: float = COOL_DOWN[0]
-    cool_until: float = NEVER
 
     @property
     def load(self) -> int:
@@ -89,18 +103,48 @@ class WorkerBook:
         return self.active + uncounted if uncounted > 0 else self.active
 
 
+class Queue(Protocol):
+    """All connections that wait in a lane, to read; only who closes them may clear it."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Connection]:
+        """In accept order."""
+
+    def clear(self) -> None: ...
+
+
 @final
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One listener's queue, and what has happened on it."""
+    """One listener's queue, and what has happened on it.
+
+    In a plain lane ``queue``, ``joining`` and ``open`` are one.  Where connections wait for their
+    own worker they are parts of ``by_key.waiting``.
+    """
 
     index: int
     free: Free
     owner: int = ANYBODY  # the only worker that it is for; 0 while there is none
-    queue: deque[Connection] = field(default_factory=deque)  # always in accept order
+    by_key: ByKey | None = None
+    queue: Queue = field(init=False)
+    joining: deque[Connection] = field(init=False)  # for those that are accepted or come back
+    open: deque[Connection] = field(init=False)  # those that anybody may take, in accept order
     overdue: deque[Connection] = field(default_factory=deque)
     accepted: int = 0
     refused: int = 0
     recalled: int = 0
     redelivered: int = 0
     dropped: int = 0
+
+    def __post_init__(self) -> None:
+        if self.by_key is None:
+            self.queue = self.joining = self.open = deque()
+        else:
+            waiting = self.by_key.waiting
+            self.queue, self.joining, self.open = waiting, waiting.joining, waiting.open
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something waits because nobody is free for anything."""
+        return len(self.queue) > 0 and (self.by_key is None or not len(self.free))

@@ -37,6 +37,9 @@ class Free(Protocol):
     def withdraw(self, worker: int) -> None:
         """A worker can't take connections now."""
 
+    def loosen(self, worker: int) -> None:
+        """Nobody needs to wait for a worker any more, which will take nothing for a while."""
+
     def forget(self, worker: int) -> None:
         """A worker is gone for good."""
 
@@ -75,6 +78,9 @@ class AtOnce:
 
     def withdraw(self, worker: int) -> None:
         self._policy.withdraw(worker)
+
+    def loosen(self, worker: int) -> None:
+        pass
 
     def forget(self, worker: int) -> None:
         self._policy.forget(worker)

@@ -62,6 +62,9 @@ class _Waits:
         if self.due <= now:
             self.due = NEVER
 
+    def loosen(self, worker: int) -> None:
+        """Nobody waits for one worker alone."""
+
     def _start_over(self) -> None:
         """A burst begins: what was counted is forgotten, and nobody is ahead."""
         self._young.clear()

@@ -7,12 +7,15 @@ have an owner, the only worker that it is for, who is replaced when he can't tak
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 from balancer.core.books import ANYBODY, COOL_DOWN, NEVER, Hold, Lane, WorkerBook
+from balancer.core.by_key import LASTING, ByKey
 from balancer.core.free import AtOnce
 from balancer.core.lead import ByLoads, ByTurns
 from balancer.core.policy import LeastConnections, RoundRobin
+from balancer.core.policy.sticky import Sticky
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,18 +38,21 @@ class Roster:
         *,
         window: int,
         lead: Lead | None,
+        limit: int,
+        recall: float | None,
         exclusive: Collection[int],
     ) -> None:
         self.books: dict[int, WorkerBook] = {}
-        self.lanes = [
-            Lane(
-                index,
-                self._make_free(policy(), index, lead),
-                0 if index in exclusive else ANYBODY,
-            )
-            for index in range(lanes)
-        ]
+        self.lanes = []
+        for index in range(lanes):
+            made, by_key = policy(), None
+            if isinstance(made, Sticky):
+                able = partial(self._may_be_waited_for, index)
+                by_key = ByKey(made, able, recall=recall, limit=limit)
+            free = by_key or self._make_free(made, index, lead)
+            self.lanes.append(Lane(index, free, 0 if index in exclusive else ANYBODY, by_key))
         self._window = window
+        self._cooling: dict[int, float] = {}  # by worker: until when
         self.roomy = 0
         """Workers that are neither full nor closed."""
 
@@ -65,15 +71,26 @@ class Roster:
 
     # -- workers come and go ------------------------------------------------------------------
 
-    def join(self, worker: int, weight: int = 1) -> None:
-        """A worker is ready: it is free in every lane, at the tail."""
+    def join(self, worker: int, weight: int = 1, slot: int = 0) -> None:
+        """A worker is ready: it is free in every lane, at the tail.
+
+        Its slot is its own number where none is given.
+        """
         count = len(self.lanes)
-        self.books[worker] = WorkerBook(worker, weight, [self._window] * count, [0] * count)
+        self.books[worker] = WorkerBook(
+            worker, slot or worker, weight, [self._window] * count, [0] * count
+        )
         self.release(worker, Hold.CLOSED)
         self.appoint_all()
 
+    def name_of(self, worker: int) -> bytes:
+        """What policies that go by names call a worker: its slot, so that the next in it
+        inherits its keys."""
+        return b"slot %d" % self.books[worker].slot
+
     def leave(self, worker: int) -> WorkerBook:
         """A worker is dead, and was held as closed; what it hadn't acknowledged is the caller's."""
+        self._cooling.pop(worker, None)
         for lane in self.lanes:
             lane.free.forget(worker)
         return self.books.pop(worker)
@@ -92,6 +109,9 @@ class Roster:
         if not before:
             for lane in self.lanes:
                 lane.free.withdraw(worker)
+        if reason in LASTING and not before & LASTING:
+            for lane in self.lanes:
+                lane.free.loosen(worker)
         self._count_room(before, book.holds)
         if reason is Hold.CLOSED:
             self.appoint_all()
@@ -110,20 +130,20 @@ class Roster:
     def cool(self, worker: int, now: float, reason: Hold) -> None:
         """Give a worker nothing for a moment, longer each time until it takes something."""
         book = self.books[worker]
-        book.cool_until = now + book.cool_down
+        self._cooling[worker] = now + book.cool_down
         book.cool_down = min(2 * book.cool_down, COOL_DOWN[1])
         self.hold(worker, reason)
 
     def next_cooled(self) -> float:
         """When the next cool-down is over."""
-        return min((book.cool_until for book in self.books.values()), default=NEVER)
+        return min(self._cooling.values(), default=NEVER)
 
     def end_cool_downs(self, now: float) -> None:
         """Release those whose cool-down is over."""
-        for book in self.books.values():
-            if book.cool_until <= now:
-                book.cool_until = NEVER
-                self.release(book.id, Hold.COOLING | Hold.CHANNEL)
+        over = [worker for worker, until in self._cooling.items() if until <= now]
+        for worker in over:
+            del self._cooling[worker]
+            self.release(worker, Hold.COOLING | Hold.CHANNEL)
 
     def room(self, worker: int) -> None:
         """A worker that had refused as full has room again."""
@@ -180,6 +200,7 @@ class Roster:
         """A worker takes nothing more from a lane, whatever it takes from others."""
         self.books[worker].shut.add(lane)
         self.lanes[lane].free.withdraw(worker)
+        self.lanes[lane].free.loosen(worker)
         self.appoint_all()
 
     def reopen(self, worker: int, lane: int) -> None:
@@ -203,6 +224,14 @@ class Roster:
     def _can_own(self, worker: int, lane: Lane) -> bool:
         book = self.books.get(worker)
         return book is not None and not book.holds & Hold.CLOSED and lane.index not in book.shut
+
+    def _may_be_waited_for(self, lane: int, worker: int) -> bool:
+        book = self.books[worker]
+        return (
+            not (book.held and book.holds & LASTING)
+            and lane not in book.shut
+            and self.lanes[lane].owner in (ANYBODY, worker)
+        )
 
     def _count_room(self, before: Hold, after: Hold) -> None:
         no_room = Hold.FULL | Hold.CLOSED

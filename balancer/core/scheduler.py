@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, final
 from balancer.core.books import NEVER, Connection, Hold, Refusal
 from balancer.core.pacing import LEAD
 from balancer.core.roster import Roster
+from balancer.core.waiting import put_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -72,7 +73,15 @@ class Scheduler:
         lead: Lead | None = LEAD,
         exclusive: Collection[int] = (),
     ) -> None:
-        self.roster = Roster(lanes, policy, window=window, lead=lead, exclusive=exclusive)
+        self.roster = Roster(
+            lanes,
+            policy,
+            window=window,
+            lead=lead,
+            limit=limit,
+            recall=recall,
+            exclusive=exclusive,
+        )
         self.lanes = self.roster.lanes
         self.limit = limit
         self._recall = recall
@@ -116,18 +125,25 @@ class Scheduler:
         connection = Connection(self._accepted, lane, handle, key)
         here = self.lanes[lane]
         here.accepted += 1
-        here.queue.append(connection)
+        here.joining.append(connection)
         return connection
 
     def assign(self, lane: int, now: float) -> Connection | None:
         """The next hand-off of a lane, or None: send ``handle`` to ``worker``."""
         here = self.lanes[lane]
-        if not here.queue:
-            return None
-        worker = here.free.pick(here.queue[0], len(here.queue), now)
-        if worker is None:
-            return None
-        connection = here.queue.popleft()
+        if here.by_key is not None:
+            taken = here.by_key.take(now)
+            if taken is None:
+                return None
+            connection, worker = taken
+        else:
+            queue = here.open
+            if not queue:
+                return None
+            picked = here.free.pick(queue[0], len(queue), now)
+            if picked is None:
+                return None
+            connection, worker = queue.popleft(), picked
         connection.worker = worker
         connection.sent_at = now
         self._inflight[connection.number] = connection
@@ -189,7 +205,7 @@ class Scheduler:
             connection = here.overdue[0]
             if not connection.overdue:  # acked, refused or recalled since
                 here.overdue.popleft()
-            elif here.queue and here.queue[0].number < connection.number:
+            elif here.open and here.open[0].number < connection.number:
                 return None
             else:
                 return here.overdue.popleft()
@@ -207,7 +223,7 @@ class Scheduler:
 
     def deadline(self) -> float:
         """When ``tick`` has something to do next, in the clock of ``now``."""
-        soonest = min(self.roster.next_cooled(), self.next_turn())
+        soonest = min(self.roster.next_cooled(), self.next_turn(), self._next_untied())
         if self._recall is not None:
             for connection in self._inflight.values():
                 if not connection.overdue:  # the oldest that isn't known to be late
@@ -220,6 +236,14 @@ class Scheduler:
         for lane in self.lanes:
             if lane.free.due < soonest:
                 soonest = lane.free.due
+        return soonest
+
+    def _next_untied(self) -> float:
+        """When somebody has waited long enough for its own worker."""
+        soonest = NEVER
+        for lane in self.lanes:
+            if lane.by_key is not None:
+                soonest = min(soonest, lane.by_key.waiting.deadline())
         return soonest
 
     def tick(self, now: float) -> None:
@@ -261,9 +285,4 @@ class Scheduler:
         connection.worker = 0
         connection.sent_at = NEVER
         connection.overdue = False
-        queue = self.lanes[connection.lane].queue
-        older = []
-        while queue and queue[0].number < connection.number:
-            older.append(queue.popleft())
-        queue.appendleft(connection)
-        queue.extendleft(reversed(older))
+        put_in_order(self.lanes[connection.lane].joining, connection)
