@@ -98,6 +98,10 @@ class ByKey:
     def uses_load(self) -> bool:
         return self._policy.uses_load
 
+    @property
+    def uses_key(self) -> bool:
+        return self._policy.uses_key
+
     def __len__(self) -> int:
         return len(self._free)
 

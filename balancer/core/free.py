@@ -19,14 +19,18 @@ __all__ = ["AtOnce", "Free"]
 class Free(Protocol):
     """Those of a lane's workers that can take a connection.
 
-    ``uses_load`` says that loads must be observed.  ``due`` is until when none of them gets
-    anything although there is a queue, if nothing happens; NEVER, where that isn't so.
+    ``uses_load`` says that loads must be observed, ``uses_key`` that connections need keys.
+    ``due`` is until when none of them gets anything although there is a queue, if nothing happens;
+    NEVER, where that isn't so.
     """
 
     due: float
 
     @property
     def uses_load(self) -> bool: ...
+
+    @property
+    def uses_key(self) -> bool: ...
 
     def __len__(self) -> int:
         """How many could take a connection, those that wait for others among them."""
@@ -69,6 +73,10 @@ class AtOnce:
     @property
     def uses_load(self) -> bool:
         return self._policy.uses_load
+
+    @property
+    def uses_key(self) -> bool:
+        return self._policy.uses_key
 
     def __len__(self) -> int:
         return len(self._policy)

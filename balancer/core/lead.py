@@ -125,6 +125,10 @@ class ByTurns(_Waits):
         self._benched: dict[int, tuple[int, int, int]] = {}
         self._order = count()
 
+    @property
+    def uses_key(self) -> bool:
+        return self._policy.uses_key
+
     def __len__(self) -> int:
         return len(self._policy) + len(self._benched)
 
@@ -240,6 +244,7 @@ class ByLoads(_Waits):
     __slots__ = ("_least", "_ranking")
 
     uses_load = True
+    uses_key = False
 
     def __init__(
         self, policy: LeastConnections, books: Mapping[int, WorkerBook], lead: Lead

@@ -26,11 +26,11 @@ import trio
 from balancer.core.books import NEVER, Hold, Refusal
 from balancer.core.pacing import LEAD
 from balancer.core.scheduler import Scheduler
+from balancer.master.acceptor import BATCH, Acceptor
 from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
 from balancer.master.overdue import Overdue
 from balancer.net.handoff import AnswerKind, WindowFullError
-from balancer.net.listener import accept_batch, deafen
 from balancer.net.slots import Word
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("balancer")
 
-BATCH = 64
-"""Events heard in one turn, and connections accepted in one go."""
+EVENTS = 64
+"""Events heard in one turn."""
 SHIFT = 0.005
 """Seconds of turning before the other tasks of the master get their turn, however busy it is."""
 LINGER = 0.005
@@ -82,7 +82,6 @@ class _Link:
     worker: int
     sender: HandoffSender
     words: memoryview  # its row of the slots
-    slot: int
 
 
 @final
@@ -114,7 +113,9 @@ class Dispatcher:
         self.on_reopened: Callable[[int, int], None] = lambda _worker, _lane: None
         """Called with a worker and the lane that it takes connections from again."""
         self._roster = self._scheduler.roster
-        self._measures = self._scheduler.lanes[0].free.uses_load
+        free = self._scheduler.lanes[0].free
+        self._measures = free.uses_load
+        self._acceptor = Acceptor(self._scheduler, keyed=free.uses_key)
         self._epoll = select.epoll()
         self._doors = Doors(self._epoll, self._scheduler.lanes, self._scheduler.accepting)
         self._rota: deque[_Link] = deque()  # whose load is looked at next
@@ -138,34 +139,19 @@ class Dispatcher:
     def finish(self, listener: Listener) -> None:
         """Accept everything that waits on a listener, whatever the queue's bound, and close it."""
         self.unwatch(listener)
-        deafen(listener.sock)
-        found: list[int] = []
-        while True:
-            fds, exhausted = accept_batch(listener.sock, BATCH)
-            if not fds or exhausted is not None:
-                # Nobody comes between the last look and this: the close resets who waits then.
-                listener.close()
-                break
-            found += fds
-        if exhausted is not None:
-            logger.warning(
-                "%s: no file descriptors left for the connections that wait; they are reset",
-                listener.address,
-            )
-        for fd in [*found, *fds]:
-            self._scheduler.accepted(listener.lane, fd)
+        self._acceptor.finish(listener)
         self._dispatch()
 
     def add(
         self, worker: int, sender: HandoffSender, words: memoryview, slot: int = 0, weight: int = 1
     ) -> None:
         """A worker is ready for connections; ``weight`` is its share, where the policy has any."""
-        link = _Link(worker, sender, words, slot)
+        link = _Link(worker, sender, words)
         self._links[sender.fileno()] = link
         self._by_worker[worker] = link
         self._rota.append(link)
         self._epoll.register(sender.fileno(), select.EPOLLIN)
-        self._roster.join(worker, weight)
+        self._roster.join(worker, weight, slot)
         self._dispatch()
 
     def close(self, worker: int) -> None:
@@ -282,7 +268,7 @@ class Dispatcher:
 
     def _turn(self, patience: float) -> bool:
         """Everything that is ready now, or within ``patience``; False when that was nothing."""
-        events = self._epoll.poll(patience, BATCH)
+        events = self._epoll.poll(patience, EVENTS)
         links = self._links
         for fd, _ in events:
             link = links.get(fd)
@@ -306,9 +292,7 @@ class Dispatcher:
         # master once more than its connection does.
         free = len(lane.free) if lane.free.due == NEVER else 0
         room = self._scheduler.limit - len(lane.queue)
-        fds, exhausted = accept_batch(door.listener.sock, min(room, free or BATCH))
-        for connection in fds:
-            self._scheduler.accepted(lane.index, connection)
+        _, exhausted = self._acceptor.accept(door.listener, min(room, free or BATCH))
         door.resting = not free
         if exhausted is not None:
             self._doors.pause(exhausted)
@@ -361,7 +345,7 @@ class Dispatcher:
 
     def _name_of(self, worker: int) -> bytes:
         """What a hash knows a worker as: its successor in the slot gets the same clients."""
-        return b"slot %d" % self._by_worker[worker].slot
+        return self._roster.name_of(worker)
 
     def _dispatch(self) -> None:
         """Do everything that the scheduler has decided by now."""

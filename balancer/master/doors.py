@@ -92,7 +92,7 @@ class Doors:
         open_ = self.paused_until == NEVER
         for fd, door in self._doors.items():
             lane = door.listener.lane
-            if door.resting and not self._lanes[lane].queue:
+            if door.resting and not self._lanes[lane].stuck:
                 door.resting = False
             wanted = open_ and not door.resting and self._accepting(lane)
             if wanted != door.watched:

@@ -21,13 +21,24 @@ import struct
 import sys
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from balancer.errors import RunError
 from balancer.net.unix import bind_path, identity, lock_folder
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 
-__all__ = ["Accepted", "Listener", "accept_batch", "add_shard", "deafen", "open_listeners"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "Accepted",
+    "Listener",
+    "accept_batch",
+    "add_shard",
+    "client_key",
+    "deafen",
+    "open_listeners",
+]
 
 SO_ATTACH_FILTER = 26
 SO_LOCK_FILTER = 44
@@ -103,11 +114,13 @@ class Listener:
         self.sock.close()
 
 
-def accept_batch(sock: socket.socket, limit: int) -> Accepted:
-    """Up to ``limit`` connections that are waiting now."""
+def accept_batch(sock: socket.socket, limit: int, keys: list[bytes] | None = None) -> Accepted:
+    """Up to ``limit`` connections that are waiting now; ``keys`` gets each one's client address."""
     fds: list[int] = []
     # not accept(): it would wrap every fd in an object that the master has no use for
     accept = sock._accept  # type: ignore[attr-defined]  # typeshed leaves it out
+    if keys is not None:
+        accept = _noting_clients(accept, keys)
     for _ in range(limit):  # the errors count: a filter that forbids accept repeats its for ever
         try:
             fds.append(accept()[0])
@@ -119,6 +132,30 @@ def accept_batch(sock: socket.socket, limit: int) -> Accepted:
             if error.errno not in TRANSIENT:
                 raise
     return Accepted(fds, None)
+
+
+def _noting_clients(
+    accept: Callable[[], tuple[int, object]], keys: list[bytes]
+) -> Callable[[], tuple[int, object]]:
+    def accept_and_note() -> tuple[int, object]:
+        fd, address = accept()
+        keys.append(client_key(address))
+        return fd, address
+
+    return accept_and_note
+
+
+def client_key(address: object) -> bytes:
+    """What all connections of one client have in common: its IP address, as text.
+
+    An IPv4 client of a dual-stack listener (``::ffff:192.0.2.1``) is the one that an IPv4 listener
+    knows.  Nothing for a UNIX socket, where clients have no address.
+    """
+    if not isinstance(address, tuple):
+        return b""
+    host: str = address[0]
+    mapped = host.removeprefix("::ffff:")
+    return (mapped if "." in mapped and ":" not in mapped else host).encode()
 
 
 def deafen(sock: socket.socket) -> None:
