@@ -45,12 +45,13 @@ class Roster:
         self.books: dict[int, WorkerBook] = {}
         self.lanes = []
         for index in range(lanes):
-            made, by_key = policy(), None
+            made, owner = policy(), 0 if index in exclusive else ANYBODY
             if isinstance(made, Sticky):
                 able = partial(self._may_be_waited_for, index)
                 by_key = ByKey(made, able, recall=recall, limit=limit)
-            free = by_key or self._make_free(made, index, lead)
-            self.lanes.append(Lane(index, free, 0 if index in exclusive else ANYBODY, by_key))
+                self.lanes.append(Lane(index, by_key, owner, by_key))
+            else:
+                self.lanes.append(Lane(index, self._make_free(made, index, lead), owner))
         self._window = window
         self._cooling: dict[int, float] = {}  # by worker: until when
         self.roomy = 0

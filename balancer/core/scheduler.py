@@ -103,6 +103,7 @@ class Scheduler:
             del self._inflight[connection.number]
             connection.redeliveries += 1
             connection.sent_at = NEVER
+            connection.overdue = False  # it may stand among the overdue still
             lane = self.lanes[connection.lane]
             if connection.redeliveries > REDELIVERIES:
                 lane.dropped += 1

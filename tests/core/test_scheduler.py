@@ -114,6 +114,17 @@ class TestDeath:
         assert scheduler.leave(9) == [connection]
         assert scheduler.pending() == 0
 
+    def test_what_was_given_up_is_not_recalled(self) -> None:
+        scheduler = scheduler_of()
+        scheduler.accepted(0, 7)
+        for worker in range(1, REDELIVERIES + 2):
+            scheduler.roster.join(worker)
+            drain(scheduler, now=float(worker))
+            scheduler.tick(worker + 0.5)
+            scheduler.leave(worker)
+        scheduler.roster.join(9)
+        assert scheduler.due_recall(0) is None
+
     def test_what_was_never_received_costs_no_redelivery(self) -> None:
         scheduler = scheduler_of()
         scheduler.accepted(0, 7)
