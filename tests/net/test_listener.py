@@ -17,7 +17,14 @@ import pytest
 
 from balancer.errors import RunError
 from balancer.net import listener, unix
-from balancer.net.listener import Listener, accept_batch, add_shard, deafen, open_listeners
+from balancer.net.listener import (
+    Listener,
+    accept_batch,
+    add_shard,
+    client_key,
+    deafen,
+    open_listeners,
+)
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 from tests.net.children import count_fds, exit_code, no_descriptors_left, run_child
 
@@ -545,3 +552,41 @@ def test_a_listener_that_was_given_to_us_goes_on_hearing() -> None:
         deafen(lanes[0].sock)
         with socket.create_connection(given.getsockname(), timeout=1):
             take(lanes[0]).close()
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("address", "key"),
+        [
+            (("192.0.2.7", 4711), b"192.0.2.7"),
+            (("::ffff:192.0.2.7", 4711, 0, 0), b"192.0.2.7"),
+            (("2001:db8::1", 4711, 0, 0), b"2001:db8::1"),
+            (("::ffff:0:192.0.2.7", 4711, 0, 0), b"::ffff:0:192.0.2.7"),
+            (("::ffff:1", 4711, 0, 0), b"::ffff:1"),
+            (("fe80::1%eth0", 4711, 0, 2), b"fe80::1%eth0"),
+            ("", b""),
+            ("/run/client.sock", b""),
+            (b"\0client", b""),
+            (None, b""),
+        ],
+    )
+    def test_all_connections_of_a_client_have_the_same(self, address: object, key: bytes) -> None:
+        assert client_key(address) == key
+
+    @ipv6
+    def test_a_v4_client_is_the_same_on_a_dual_stack_listener(self) -> None:
+        with listening(TcpBind("::", 0)) as [lane]:
+            clients = [
+                socket.create_connection((host, port_of(lane))) for host in ("127.0.0.1", "::1")
+            ]
+            keys: list[bytes] = []
+            for fd in accept_batch(lane.sock, 64, keys).fds:
+                os.close(fd)
+            for client in clients:
+                client.close()
+            assert keys == [b"127.0.0.1", b"::1"]
+
+    def test_there_is_one_for_each_that_was_accepted(self) -> None:
+        keys: list[bytes] = []
+        assert accept_batch(Scripted(7, errno.ECONNABORTED, 8), 64, keys).fds == [7, 8]
+        assert keys == [b"", b""]
