@@ -125,6 +125,34 @@ class TestTied:
         scheduler.acked(1, 1)
         assert drain(scheduler) == [(2, 1)]
 
+    def test_a_lane_is_stuck_only_where_nobody_is_free(self) -> None:
+        """Who accepts for it may rest then: new ones would only wait, whosever they are."""
+        scheduler = with_workers(1, 2)
+
+        def stuck() -> bool:
+            return scheduler.lanes[0].stuck
+
+        assert not stuck()
+        for key in (key_of(1, 2), key_of(1, 2), key_of(2, 1)):
+            scheduler.accepted(0, 7, key)
+        drain(scheduler)
+        assert stuck()
+        scheduler.acked(3, 2)
+        assert not stuck()
+
+    def test_a_comeback_doesnt_buy_more_time(self) -> None:
+        scheduler = with_workers(1, 2, 3)
+        for _ in range(2):
+            scheduler.accepted(0, 7, key_of(1, 2, 3))
+        drain(scheduler, now=10.0)
+        scheduler.accepted(0, 7, key_of(2, 1, 3))
+        drain(scheduler, now=10.05)
+        scheduler.refused(1, 1, Refusal.FULL, 10.05)
+        assert drain(scheduler, now=10.05) == []  # both wait for the second now
+        assert scheduler.deadline() == 10.0 + 0.1
+        scheduler.tick(10.1)
+        assert drain(scheduler, now=10.1) == [(1, 3)]
+
     def test_a_full_queue_sends_it_to_the_next(self) -> None:
         scheduler = with_workers(1, 2, limit=12)
         assert room_for(12, 2) == 4
@@ -379,6 +407,18 @@ class TestTime:
         scheduler.acked(2, 1)  # who has waited longest goes first, and to whom it wants
         assert drain(scheduler, now=10.12) == [(4, 1)]
 
+    def test_the_second_in_a_queue_goes_although_the_first_has_gone_elsewhere(self) -> None:
+        scheduler = with_workers(1, 2)
+        scheduler.roster.cool(1, 0.0, Hold.CHANNEL)
+        scheduler.roster.hold(2, Hold.FULL)
+        scheduler.accepted(0, 7, key_of(2, 1))
+        assert drain(scheduler, now=0.0) == []
+        scheduler.roster.room(2)
+        scheduler.accepted(0, 7, key_of(1, 2))
+        assert drain(scheduler, now=0.05) == []
+        scheduler.tick(0.1)  # which frees the worker and the first of those that wait for it
+        assert drain(scheduler, now=0.1) == [(1, 2), (2, 1)]
+
     def test_off_is_off(self) -> None:
         scheduler = with_workers(1, 2, recall=None)
         for _ in range(2):
@@ -430,6 +470,8 @@ class StickyMachine(SchedulerMachine):
         self.keys: dict[int, tuple[int, bytes]] = {}  # by number: the lane, and the key
         self.scheduler = sticky_scheduler(2, limit=5)
         self.oracles = [StickyLane(0.1), StickyLane(0.1)]
+        for worker in (1, 2, 3):
+            self.enter(worker, worker)
 
     @rule(
         policy=st.just("source-hash"),
@@ -462,20 +504,33 @@ class StickyMachine(SchedulerMachine):
     @rule(data=st.data())
     def join(self, data: st.DataObject) -> None:
         """In a slot that is vacant, or beside the one that it is to replace."""
-        self.ids += 1
-        self.workers.add(self.ids)
-        self.slots[self.ids] = data.draw(st.integers(1, 5))
-        self.scheduler.roster.join(self.ids, slot=self.slots[self.ids])
+        self.enter(self.ids + 1, data.draw(st.integers(1, 5)))
         self.settle()
+
+    def enter(self, worker: int, slot: int) -> None:
+        self.ids = worker
+        self.workers.add(worker)
+        self.slots[worker] = slot
+        self.scheduler.roster.join(worker, slot=slot)
+
+    @rule(key=st.sampled_from(KEYS[1:]))
+    def accept_several(self, key: bytes) -> None:
+        """One after the other, of one client: some have to wait."""
+        for _ in range(3):
+            self.accept_once(0, key)
+        self.settle()
+
+    def accept_once(self, lane: int, key: bytes) -> None:
+        if self.scheduler.accepting(lane):
+            self.all += 1
+            number = self.scheduler.accepted(lane, 3, key).number
+            self.queued.add(number)
+            self.keys[number] = lane, key
 
     @rule(lane=st.integers(0, 1), key=st.sampled_from(KEYS), times=st.integers(1, 4))
     def accept(self, lane: int, key: bytes, times: int) -> None:
         for _ in range(times):
-            if self.scheduler.accepting(lane):
-                self.all += 1
-                number = self.scheduler.accepted(lane, 3, key).number
-                self.queued.add(number)
-                self.keys[number] = lane, key
+            self.accept_once(lane, key)
         self.settle()
 
     def settle(self) -> None:
