@@ -1,0 +1,1 @@
+"""A discrete-event simulation of the server around the real ``balancer.core`` scheduler."""

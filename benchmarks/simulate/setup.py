@@ -1,0 +1,108 @@
+"""What is simulated: the server, its load, and what goes wrong, all with a seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from balancer.core.pacing import LEAD
+from benchmarks.study.workloads import Clients, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from balancer.core.pacing import Lead
+    from balancer.core.policy import Policy
+    from benchmarks.study.workloads import Workload
+
+__all__ = ["BARE", "SECONDS", "Costs", "Setup", "capacity", "connections", "node"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """How long things take that aren't work, in seconds.
+
+    Measured on two cores of an EPYC under Linux 6: a connection's first answer came 0.3 ms after
+    its connect at 500 a second (``results/handoff.json``), and these add up to that.
+    """
+
+    accept: float = 0.00005
+    """From a client's connect until the master has it."""
+    handoff: float = 0.0001
+    """From the master's send until a worker that slept is awake and takes it."""
+    ack: float = 0.00005
+    """From a worker's ack until the master acts on it."""
+    request: float = 0.0001
+    """Of a worker for every request, beside the work: read, parse, call, answer."""
+    after_work: bool = False
+    """The ack leaves when the work is done, where a real one leaves before it begins: no worker
+    then has a connection while it works on another, and the queue is that of M/M/k."""
+
+
+SECONDS = Costs()
+
+BARE = Costs(accept=0.0, handoff=0.0, ack=0.0, request=0.0, after_work=True)
+"""Nothing but work: what theory computes."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One run.  Times are in seconds, and what has a default is as in ``balancer serve``."""
+
+    workload: Workload
+    workers: int
+    rate: float
+    """Requests a second, a Poisson process."""
+    count: int
+    """Requests, those of the warm-up among them."""
+    make: Callable[[Callable[[], float]], Policy] | None
+    """Makes the policy, from random numbers in [0, 1); None: ``kernel`` decides."""
+    kernel: str = ""
+    """shared or reuseport."""
+    seed: int = 1
+    costs: Costs = SECONDS
+    window: int = 1
+    limit: int = 1024
+    recall: float | None = 0.1
+    lead: Lead | None = LEAD
+    warm_up: float = 0.1
+    """Share of the requests that is not counted."""
+    kills: float = 0.0
+    """Workers killed a second, each of them any."""
+    respawn: float = 0.02
+    """From the death of a worker until the next one is ready."""
+    addresses: int = 1000
+    """Of clients, all of them equally busy: what a key is made of."""
+    keep: bool = False
+    """Whether every single wait is kept, for statistics."""
+
+
+def node(setup: Setup) -> dict[str, None]:
+    """The fields in which Node's scheduling differs, for ``dataclasses.replace``."""
+    del setup
+    return {"recall": None, "lead": None}
+
+
+def capacity(workload: Workload, workers: int, costs: Costs = SECONDS) -> float:
+    """Requests a second that the workers can do if none is ever idle while there is work.
+
+    A worker in trouble counts for what it does in the long run.
+    """
+    lost = {
+        Trouble.NONE: 0.0,
+        Trouble.SLOW: 1 - 1 / max(1.0, workload.severity),
+        Trouble.BLOCKED: 0.5,
+        Trouble.STOPPED: 0.5,
+    }[workload.trouble]
+    each = workload.service.mean + costs.request
+    return (workers - lost) / each
+
+
+def connections(workload: Workload, workers: int) -> int:
+    """How many connections are kept: what the workload says of four workers, in proportion."""
+    if workload.clients is Clients.EACH_NEW:
+        return 0
+    return max(1, math.ceil(workload.connections * workers / 4))
