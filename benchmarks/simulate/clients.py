@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from benchmarks.simulate.setup import Setup
     from benchmarks.simulate.tally import Tally
 
-__all__ = ["Arrivals", "Pool"]
+__all__ = ["Arrivals", "Bystander", "Pool"]
 
 LIVES = BoundedPareto(alpha=1.0, least=1.0, most=1000.0)
-"""Requests that a connection lives for, where that is uneven."""
+"""Requests that a connection lives for, where that is uneven: as in the real generator."""
 
 
 @final
@@ -55,11 +55,25 @@ class _Client:
 
 
 @final
+class Bystander:
+    """Who asks for something that is no part of the load, on a connection that stays."""
+
+    worker: Worker | None = None
+
+    def answered(self) -> bool:
+        return False
+
+    def lost(self) -> None:
+        pass
+
+
+@final
 class Pool:
     """Clients with connections that they keep, and the requests that wait for one of them."""
 
     def __init__(
-        self, clock: Clock, crew: Crew, setup: Setup, lives: Random, connect: Callable[[Request], None]
+        self, clock: Clock, crew: Crew, setup: Setup, lives: Random,
+        connect: Callable[[Request], None],
     ) -> None:  # fmt: skip
         self._clock = clock
         self._crew = crew

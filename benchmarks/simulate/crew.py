@@ -38,7 +38,8 @@ class Client(Protocol):
 
 
 Request = tuple[float, float, Client | None]
-"""When it was due, its work in seconds, and who keeps its connection (None: it is its only one)."""
+"""When it was due (NEVER: it is nobody's), its work in seconds, and who keeps its connection (None:
+it is the only one on it)."""
 
 
 @final
@@ -194,7 +195,7 @@ class Crew:
             due, _, client = request
             if client is not None:
                 client.worker = worker  # it stays, so it counts also while warming up
-            if due >= self._tally.since or client is not None:
+            if due != NEVER and (due >= self._tally.since or client is not None):
                 self._tally.connections[worker.slot] += 1
         else:
             worker.busy = False
@@ -225,8 +226,8 @@ class Crew:
         due, _, client = request
         if due != NEVER:
             self._tally.answer(due, now, worker.slot)
-            if client is None or client.answered():
-                worker.active -= 1
-                self.dirty[worker.slot] = 1
+        if client is None or client.answered():
+            worker.active -= 1
+            self.dirty[worker.slot] = 1
         self.door.finished(worker)
         self._next(worker)

@@ -9,10 +9,11 @@ what the policy would do if it could.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 from balancer.core.books import Hold
-from balancer.core.liveness import SILENCE, TICK
+from balancer.core.liveness import SILENCE
 from balancer.core.scheduler import Scheduler
 from balancer.master.dispatcher import GLANCES, LONGEST_NAP
 from benchmarks.simulate.clock import NEVER
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from balancer.core.books import Connection
-    from balancer.core.policy import Policy
     from benchmarks.simulate.clock import Clock
     from benchmarks.simulate.crew import Crew, Request, Worker
     from benchmarks.simulate.setup import Setup
@@ -41,12 +41,15 @@ class Master:
         crew: Crew,
         tally: Tally,
         setup: Setup,
-        make: Callable[[], Policy],
+        draws: Callable[[], float],
         addresses: Random,
     ) -> None:
+        assert setup.make is not None
+        make = partial(setup.make, draws, self._name_of)
         self._clock = clock
         self._crew = crew
         self._tally = tally
+        self._weights = setup.weights
         self._ack = setup.costs.ack
         self._late = setup.costs.after_work
         self.scheduler = Scheduler(
@@ -66,9 +69,14 @@ class Master:
         self._nap = LONGEST_NAP if setup.recall is None else min(setup.recall, LONGEST_NAP)
         self._hearts: dict[int, float] = {}  # who is overdue, and when that was seen
         self._still: dict[int, float] = {}  # whose loop doesn't turn for long, and since when
-        self._queued_at = 0.0
+        self._queued, self._queued_at = 0, 0.0
         self.probe: Callable[[Master], None] | None = None
         """Called at every look, for tests."""
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the start."""
+        return self._clock.now
 
     # -- what it hears ------------------------------------------------------------------------
 
@@ -107,13 +115,13 @@ class Master:
 
     def born(self, worker: Worker) -> None:
         self._by_id[worker.id] = worker
-        self._roster.join(worker.id)
+        self._roster.join(worker.id, self._weights[worker.slot] if self._weights else 1)
         self._dispatch()
 
     def died(self, worker: Worker) -> None:
         """Its last words are read, and what it never received goes to others."""
-        number_of = self._by_id.pop(worker.id)
-        unreceived = [connection.number for connection in number_of.inbox]
+        del self._by_id[worker.id]
+        unreceived = [connection.number for connection in worker.inbox]
         for number in list(self._roster.books[worker.id].unacked):
             if number not in unreceived and not self._late:
                 self.scheduler.acked(number, worker.id)
@@ -124,6 +132,10 @@ class Master:
         self._hearts.pop(worker.id, None)
         self._still.pop(worker.id, None)
         self._dispatch()
+
+    def _name_of(self, number: int) -> bytes:
+        # The slot, so that a new worker has the keys of the one that it replaces.
+        return b"%d" % self._by_id[number].slot
 
     def _hear(self, answer: tuple[Worker, int]) -> None:
         worker, number = answer
@@ -176,8 +188,6 @@ class Master:
         if queued > tally.queue_most:
             tally.queue_most = queued
 
-    _queued = 0
-
     # -- time ---------------------------------------------------------------------------------
 
     def _deadline(self) -> float:
@@ -203,7 +213,7 @@ class Master:
         self._set_alarm(self._deadline())
 
     def look(self) -> None:
-        """At hearts and loads, as the supervisor has it every ``TICK``."""
+        """At hearts and loads, which the supervisor does every ``core.liveness.TICK``."""
         for number, since in list(self._hearts.items()):
             if self._by_id[number].turned > since:
                 del self._hearts[number]
@@ -220,8 +230,6 @@ class Master:
         self._dispatch()
         if self.probe is not None:
             self.probe(self)
-
-    tick = TICK
 
     # -- loads --------------------------------------------------------------------------------
 

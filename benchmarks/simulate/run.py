@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, final
 
 from balancer.core.liveness import TICK
-from benchmarks.simulate.clients import Arrivals, Pool
+from benchmarks.simulate.clients import Arrivals, Bystander, Pool
 from benchmarks.simulate.clock import NEVER, Clock
 from benchmarks.simulate.crew import Crew
 from benchmarks.simulate.doors import KERNELS
@@ -50,10 +50,8 @@ class _Run:
         if setup.make is None:
             door: Door = KERNELS[setup.kernel](clock, crew, self._random("hash"))
         else:
-            lots, make = self._random("policy").random, setup.make
-            door = self.master = Master(
-                clock, crew, tally, setup, lambda: make(lots), self._random("addresses")
-            )
+            draws = self._random("policy").random
+            door = self.master = Master(clock, crew, tally, setup, draws, self._random("addresses"))
         crew.door = door
         pool = None
         if setup.workload.clients is not Clients.EACH_NEW:
@@ -93,7 +91,7 @@ class _Run:
     def _block(self, _: None) -> None:
         if not self._arrivals.over:
             severity = self._setup.workload.severity
-            self._crew.bring(self._crew.workers[0], (NEVER, severity, None))
+            self._crew.door.connect((NEVER, severity, Bystander()))
             self._clock.at(self._clock.now + 2 * severity, self._block)
 
     def _stop(self, _: None) -> None:

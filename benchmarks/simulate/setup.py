@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from balancer.core.pacing import LEAD
-from benchmarks.study.workloads import Clients, Trouble
+from benchmarks.study.workloads import Clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from balancer.core.policy import Policy
     from benchmarks.study.workloads import Workload
 
-__all__ = ["BARE", "SECONDS", "Costs", "Setup", "capacity", "connections", "node"]
+    Maker = Callable[[Callable[[], float], Callable[[int], bytes]], Policy]
+
+__all__ = ["BARE", "SECONDS", "Costs", "Setup", "capacity", "connections"]
 
 
 @final
@@ -58,8 +60,9 @@ class Setup:
     """Requests a second, a Poisson process."""
     count: int
     """Requests, those of the warm-up among them."""
-    make: Callable[[Callable[[], float]], Policy] | None
-    """Makes the policy, from random numbers in [0, 1); None: ``kernel`` decides."""
+    make: Maker | None
+    """Makes the policy, from random numbers in [0, 1) and the workers' names; None: ``kernel``
+    decides."""
     kernel: str = ""
     """shared or reuseport."""
     seed: int = 1
@@ -74,31 +77,17 @@ class Setup:
     """Workers killed a second, each of them any."""
     respawn: float = 0.02
     """From the death of a worker until the next one is ready."""
+    weights: tuple[int, ...] = ()
+    """Of the workers by slot; empty: all alike."""
     addresses: int = 1000
     """Of clients, all of them equally busy: what a key is made of."""
     keep: bool = False
     """Whether every single wait is kept, for statistics."""
 
 
-def node(setup: Setup) -> dict[str, None]:
-    """The fields in which Node's scheduling differs, for ``dataclasses.replace``."""
-    del setup
-    return {"recall": None, "lead": None}
-
-
 def capacity(workload: Workload, workers: int, costs: Costs = SECONDS) -> float:
-    """Requests a second that the workers can do if none is ever idle while there is work.
-
-    A worker in trouble counts for what it does in the long run.
-    """
-    lost = {
-        Trouble.NONE: 0.0,
-        Trouble.SLOW: 1 - 1 / max(1.0, workload.severity),
-        Trouble.BLOCKED: 0.5,
-        Trouble.STOPPED: 0.5,
-    }[workload.trouble]
-    each = workload.service.mean + costs.request
-    return (workers - lost) / each
+    """Requests a second that the workers can do when nothing goes wrong, as the real runs have it."""
+    return workers / (workload.service.mean + costs.request)
 
 
 def connections(workload: Workload, workers: int) -> int:

@@ -79,9 +79,7 @@ def bins(choices: int, levels: int = 12, steps: int = 2000) -> list[float]:
         powers = [share**choices for share in shares]
         # the midpoint rule
         middle = [1.0]
-        middle += [
-            shares[i] + step / 2 * (powers[i - 1] - powers[i]) for i in range(1, levels + 1)
-        ]
+        middle += [shares[i] + step / 2 * (powers[i - 1] - powers[i]) for i in range(1, levels + 1)]
         powers = [share**choices for share in middle]
         for i in range(1, levels + 1):
             shares[i] += step * (powers[i - 1] - powers[i])
