@@ -94,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--html", type=Path, metavar="FILE", help="write a report with plots there")
     add("--validate", action="store_true", help="compare with queueing theory (ten minutes)")
     add("--reality", action="store_true", help="compare with a real server on this machine")
-    add("--duration", type=_seconds, default=Reality.duration, metavar="SECONDS",
-        help=f"of a real run; default: {Reality.duration:g}")  # fmt: skip
+    add("--duration", type=_seconds, default=Reality().duration, metavar="SECONDS",
+        help=f"of a real run; default: {Reality().duration:g}")  # fmt: skip
     add("--picks", action="store_true", help="only the cost of a pick, by number of workers")
     return parser
 

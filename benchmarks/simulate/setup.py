@@ -86,7 +86,7 @@ class Setup:
 
 
 def capacity(workload: Workload, workers: int, costs: Costs = SECONDS) -> float:
-    """Requests a second that the workers can do when nothing goes wrong, as the real runs have it."""
+    """Requests a second that the workers can do while nothing goes wrong, as in the real runs."""
     return workers / (workload.service.mean + costs.request)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cells", "pairs", "picks", "rows"]
 
+_TITLES = ("req/s", "p50 ms", "p90", "p99", "p99.9", "max", "recalls", "queue", "max ÷ mean")
 _PERCENTS = (50.0, 90.0, 99.0, 99.9, 100.0)
 
 

@@ -140,7 +140,7 @@ def _fullest(policy: Policy, bins: int) -> int:
 
 
 def tails(
-    make: Maker, servers: int, load: float, count: int, levels: int, seed: int
+    make: Maker, servers: int, load: float, count: int, levels: int, seed: int = 1
 ) -> list[float]:
     """The share of servers with at least 1, 2, … jobs, over the second half of a run."""
     seen: Counter[int] = Counter()
