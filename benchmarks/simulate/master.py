@@ -111,7 +111,8 @@ class Master:
             self._dispatch()
 
     def blocked(self, worker: Worker) -> None:
-        self._still[worker.id] = self._clock.now
+        if not self._late:  # theory knows no silence
+            self._still[worker.id] = self._clock.now
 
     def born(self, worker: Worker) -> None:
         self._by_id[worker.id] = worker
