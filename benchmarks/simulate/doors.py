@@ -62,7 +62,10 @@ class Shared:
             self._listed.add(worker.id)
             heappush(self._order, worker.id)
 
-    born = asleep
+    def born(self, worker: Worker) -> None:
+        self.asleep(worker)
+        if self._queue:
+            self._wake()
 
     def died(self, worker: Worker) -> None:
         self._sleeping.pop(worker.id, None)
