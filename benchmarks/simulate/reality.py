@@ -56,9 +56,11 @@ class Reality:
     workers: int = 4
     mean: float = 0.02
     load: float = 0.7
-    duration: float = 30.0
+    duration: float = 60.0
     warm_up: float = 2.0
     seed: int = 1
+    simulated: int = 200_000
+    """Requests of the simulated run: so many that its percentiles are sure."""
 
     @property
     def workload(self) -> Workload:
@@ -91,10 +93,10 @@ class Pair:
         return abs(self.off) <= self.allowed
 
 
-def simulated(reality: Reality, policy: str, count: int = 200_000) -> list[float]:
-    """The percentiles of the same server, simulated: long, so that they are sure."""
+def simulated(reality: Reality, policy: str) -> list[float]:
+    """The percentiles of the same server, simulated."""
     setup = Setup(
-        reality.workload, reality.workers, reality.rate, count, maker(policy), kernel=policy,
+        reality.workload, reality.workers, reality.rate, reality.simulated, maker(policy), kernel=policy,
         seed=reality.seed,
     )  # fmt: skip
     latencies = simulate(setup).tally.latencies

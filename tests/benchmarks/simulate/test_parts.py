@@ -141,7 +141,7 @@ def test_reality_is_compared_by_percentile() -> None:
         asked.append((reality, policy))
         return Harvest(percentiles=[(50.0, 0.030), (99.0, 10.0)])
 
-    reality = Reality()
+    reality = Reality(simulated=5000)
     found = list(compare(reality, ["round-robin"], measure))
     assert asked == [(reality, "round-robin")]
     assert [(pair.what, pair.passed) for pair in found] == [("p50", True), ("p99", False)]
