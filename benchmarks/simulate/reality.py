@@ -96,8 +96,8 @@ class Pair:
 def simulated(reality: Reality, policy: str) -> list[float]:
     """The percentiles of the same server, simulated."""
     setup = Setup(
-        reality.workload, reality.workers, reality.rate, reality.simulated, maker(policy), kernel=policy,
-        seed=reality.seed,
+        reality.workload, reality.workers, reality.rate, reality.simulated, maker(policy),
+        kernel=policy, seed=reality.seed,
     )  # fmt: skip
     latencies = simulate(setup).tally.latencies
     return [latencies.percentile(each) for each in _PERCENTS]
