@@ -11,11 +11,11 @@ sleeping needs no core, so the load generator can share the machine.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from benchmarks.generator.offer import Offer
+from benchmarks.generator.pool import run
 from benchmarks.peers.balancer import Balancer
 from benchmarks.simulate.run import simulate
 from benchmarks.simulate.setup import Setup
@@ -105,10 +105,9 @@ def simulated(reality: Reality, policy: str) -> list[float]:
 
 def measure(reality: Reality, policy: str) -> Harvest:
     """A real server under the real load; RealityError when that measured something else."""
-    generator = importlib.import_module("benchmarks.generator.pool")
     peer = Balancer(arguments=("--policy", policy), with_app=True, variant=policy)
     with peer.start(reality.workers) as server:
-        harvest: Harvest = generator.run(
+        harvest = run(
             Offer(
                 server.port, reality.rate, reality.duration, reality.workload.service,
                 warm_up=reality.warm_up, seed=reality.seed,
