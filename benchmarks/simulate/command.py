@@ -232,7 +232,7 @@ def _draw(study: Study, html: Path) -> int:
     # Imported when it is asked for: what draws is slow to load, and not installed everywhere.
     try:
         report = importlib.import_module("benchmarks.report.html")
-        report.write(study, html)
+        html.write_text(report.render_html(study), encoding="utf-8")
     except ImportError as error:
         print(f"--html {html}: {error}; pip install -e '.[bench]'", file=sys.stderr)
         return 1

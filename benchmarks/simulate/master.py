@@ -116,7 +116,8 @@ class Master:
 
     def born(self, worker: Worker) -> None:
         self._by_id[worker.id] = worker
-        self._roster.join(worker.id, self._weights[worker.slot] if self._weights else 1)
+        weight = self._weights[worker.slot] if self._weights else 1
+        self._roster.join(worker.id, weight, worker.slot + 1)
         self._dispatch()
 
     def died(self, worker: Worker) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from balancer.core.policy import KERNEL_POLICIES, POLICIES
+from balancer.core.policy.guarded import Guarded
 from benchmarks.study.workloads import WORKLOADS, Trouble
 
 if TYPE_CHECKING:
@@ -60,11 +62,9 @@ def maker(name: str) -> Maker | None:
     if name in KERNEL_POLICIES:
         return None
     if name in POLICIES:
-        made: Any = POLICIES[name]
-        # a class, or a function of what its policy needs
-        return (lambda _random, _names: made()) if isinstance(made, type) else made
+        return POLICIES[name]
     own = _own(name)
-    return lambda _random, _names: own()
+    return lambda _random, _names: Guarded(own(), partial(_report, name))
 
 
 def weights(policy: str, workload: Workload, workers: int) -> list[int]:
@@ -72,6 +72,14 @@ def weights(policy: str, workload: Workload, workers: int) -> list[int]:
     if policy == "weighted" and workload.trouble is Trouble.SLOW:
         return [1, *[_FAST] * (workers - 1)]
     return [1] * workers
+
+
+def _report(name: str, error: BaseException) -> None:
+    print(
+        f"--policy {name} has failed, and round-robin takes its place: "
+        f"{type(error).__name__}: {error}",
+        file=sys.stderr,
+    )
 
 
 def _own(name: str) -> Callable[[], Policy]:

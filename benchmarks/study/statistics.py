@@ -63,7 +63,7 @@ def interval(samples: Sequence[float]) -> Interval | None:
 def coverage(count: int, rank: int) -> float:
     """How surely the median of what is sampled is within samples ``rank`` and its mirror."""
     outside = sum(comb(count, below) for below in range(rank))
-    return max(0.0, 1 - 2 * outside / 2**count)
+    return max(0.0, 1 - outside / (1 << (count - 1)))
 
 
 def chance_apart(first: int, second: int) -> float:

@@ -8,8 +8,8 @@ from pathlib import Path
 import benchmarks
 
 FOLDER = Path(benchmarks.__file__).parent
-ABOUT_OURS = {FOLDER / "harness" / "policies.py"}
-"""What is about this checkout's own policies reads their table."""
+ABOUT_OURS = {FOLDER / "harness" / "policies.py", *(FOLDER / "simulate").glob("*.py")}
+"""What is about this checkout's own policies reads their table, and the simulation runs them."""
 
 
 def _imported(path: Path) -> set[str]:

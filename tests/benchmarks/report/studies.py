@@ -138,13 +138,18 @@ def many_workers(workers: int = 1000) -> Study:
 def picks(subjects: Sequence[str] = POLICIES[:8]) -> dict[str, list[tuple[int, float]]]:
     """Some are constant, some logarithmic, source-hash is linear."""
     sizes = (2, 8, 32, 128, 512, 2048, 10_000)
-    slope = {"source-hash": lambda n: 0.4e-6 * n, "least-connections": lambda n: math.log2(n) / 5e6}
+    slopes = {
+        "source-hash": [0.4e-6 * n for n in sizes],
+        "least-connections": [math.log2(n) / 5e6 for n in sizes],
+    }
+    flat = [0.0] * len(sizes)
     return {
         name: [
-            (n, (3 + place) * 1e-7 + slope.get(name, lambda _: 0.0)(n)) for n in sizes
+            (n, (3 + place) * 1e-7 + more)
+            for n, more in zip(sizes, slopes.get(name, flat), strict=True)
         ]
         for place, name in enumerate(subjects)
-    }  # fmt: skip
+    }
 
 
 def _with(sample: Sample, **changes: object) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from random import Random
 
 import pytest
@@ -121,7 +122,26 @@ class TestSubjects:
         assert policies([own]) == [own]
         make = maker(own)
         assert make is not None
-        assert type(make(Random(1).random, lambda _: b"")).__name__ == "Backwards"
+        policy = make(Random(1).random, lambda _: b"")
+        for member in (1, 2, 3):
+            policy.offer(member)
+        assert [policy.pick() for _ in range(3)] == [3, 2, 1]
+
+    def test_round_robin_takes_the_place_of_one_that_fails(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(_self: Backwards, _key: bytes = b"") -> int:
+            raise ZeroDivisionError("no more")
+
+        own = f"{Backwards.__module__}:Backwards"
+        monkeypatch.setattr(sys.modules[Backwards.__module__].Backwards, "pick", fail)
+        make = maker(own)
+        assert make is not None
+        policy = make(Random(1).random, lambda _: b"")
+        for member in (1, 2, 3):
+            policy.offer(member)
+        assert [policy.pick() for _ in range(3)] == [1, 2, 3]
+        assert capsys.readouterr().err.count("ZeroDivisionError: no more") == 1
 
     @pytest.mark.parametrize("name", ["nobody", "no_such_module:Class", f"{__name__}:Nothing"])
     def test_one_that_does_not_exist(self, name: str) -> None:
