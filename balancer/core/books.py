@@ -119,8 +119,8 @@ class Queue(Protocol):
 class Lane:
     """One listener's queue, and what has happened on it.
 
-    In a plain lane ``queue``, ``joining`` and ``open`` are one.  Where connections wait for their
-    own worker they are parts of ``by_key.waiting``.
+    In a plain lane ``queue`` and ``joining`` are one, and all in it are for anybody.  Where
+    connections wait for their own worker they are parts of ``by_key.waiting``.
     """
 
     index: int
@@ -129,7 +129,6 @@ class Lane:
     by_key: ByKey | None = None
     queue: Queue = field(init=False)
     joining: deque[Connection] = field(init=False)  # for those that are accepted or come back
-    open: deque[Connection] = field(init=False)  # those that anybody may take, in accept order
     overdue: deque[Connection] = field(default_factory=deque)
     accepted: int = 0
     refused: int = 0
@@ -139,10 +138,18 @@ class Lane:
 
     def __post_init__(self) -> None:
         if self.by_key is None:
-            self.queue = self.joining = self.open = deque()
+            self.queue = self.joining = deque()
         else:
             waiting = self.by_key.waiting
-            self.queue, self.joining, self.open = waiting, waiting.joining, waiting.open
+            self.queue, self.joining = waiting, waiting.joining
+
+    @property
+    def first_open(self) -> int:
+        """The number of the first that anybody may take; 0: there is none."""
+        if self.by_key is None:
+            return self.joining[0].number if self.joining else 0
+        open_ = self.by_key.waiting.open
+        return open_.first.number if open_ else 0
 
     @property
     def stuck(self) -> bool:

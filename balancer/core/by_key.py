@@ -40,7 +40,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, final
 
 from balancer.core.books import NEVER, Hold
-from balancer.core.waiting import Waiting, put_in_order
+from balancer.core.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,11 +149,11 @@ class ByKey:
             return None
         ready = self._next_ready()
         if waiting.open:
-            oldest = waiting.open[0]
+            oldest = waiting.open.first
             if ready is None or oldest.number < ready[0]:
                 worker = self.pick(oldest, len(waiting.open), now)
                 if worker is not None:
-                    return waiting.open.popleft(), worker
+                    return waiting.open.take(), worker
         if ready is None:
             return None
         self.withdraw(ready[1])
@@ -165,7 +165,7 @@ class ByKey:
             connection.tied_until = now + self._recall
         worker = self._choose(connection) if now < connection.tied_until else None
         if worker is None:
-            put_in_order(self.waiting.open, connection)
+            self.waiting.open.put(connection)
         else:
             self.waiting.tie(connection, worker)
             self._call(worker)

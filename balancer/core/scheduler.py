@@ -138,7 +138,7 @@ class Scheduler:
                 return None
             connection, worker = taken
         else:
-            queue = here.open
+            queue = here.joining
             if not queue:
                 return None
             picked = here.free.pick(queue[0], len(queue), now)
@@ -206,7 +206,7 @@ class Scheduler:
             connection = here.overdue[0]
             if not connection.overdue:  # acked, refused or recalled since
                 here.overdue.popleft()
-            elif here.open and here.open[0].number < connection.number:
+            elif 0 < here.first_open < connection.number:
                 return None
             else:
                 return here.overdue.popleft()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from balancer.core.books import Connection
 
-__all__ = ["Waiting", "put_in_order"]
+__all__ = ["InOrder", "Waiting", "put_in_order"]
 
 
 def put_in_order(queue: deque[Connection], connection: Connection) -> None:
@@ -35,6 +35,42 @@ def put_in_order(queue: deque[Connection], connection: Connection) -> None:
 
 
 @final
+class InOrder:
+    """A queue in accept order, whatever the order of the puts; O(log n) for each.
+
+    When a worker is found out, hundreds move at once to where others have come after them: a
+    ``put_in_order`` for each took the master four seconds for a queue of 16,000.
+    """
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, Connection]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """All of them, in accept order."""
+        return (connection for _, connection in sorted(self._heap))
+
+    @property
+    def first(self) -> Connection:
+        """The first, where there is one."""
+        return self._heap[0][1]
+
+    def put(self, connection: Connection) -> None:
+        heappush(self._heap, (connection.number, connection))
+
+    def take(self) -> Connection:
+        """Take out the first, where there is one."""
+        return heappop(self._heap)[1]
+
+    def clear(self) -> None:
+        self._heap.clear()
+
+
+@final
 class Waiting:
     """All that wait in a lane; O(log n) for each step of a connection."""
 
@@ -43,9 +79,9 @@ class Waiting:
     def __init__(self) -> None:
         self.joining: deque[Connection] = deque()
         """Those that were accepted or came back, and aren't tied or open yet."""
-        self.open: deque[Connection] = deque()
+        self.open = InOrder()
         """Those that anybody may take."""
-        self._own: dict[int, deque[Connection]] = {}  # by worker; none is empty
+        self._own: dict[int, InOrder] = {}  # by worker; none is empty
         self._tied: dict[int, int] = {}  # by number: to which worker
         self._expiries: list[tuple[float, int]] = []  # until when it is tied, and which
 
@@ -73,11 +109,14 @@ class Waiting:
     def first(self, worker: int) -> int:
         """The number of the first that is tied to a worker; 0: none is."""
         own = self._own.get(worker)
-        return 0 if own is None else own[0].number
+        return 0 if own is None else own.first.number
 
     def tie(self, connection: Connection, worker: int) -> None:
         """Let a connection wait for a worker, until its ``tied_until``."""
-        put_in_order(self._own.setdefault(worker, deque()), connection)
+        own = self._own.get(worker)
+        if own is None:
+            own = self._own[worker] = InOrder()
+        own.put(connection)
         self._tied[connection.number] = worker
         if connection.tied_until == NEVER:
             return
@@ -90,7 +129,7 @@ class Waiting:
     def untie(self, worker: int) -> Connection:
         """Take out the first that is tied to a worker."""
         own = self._own[worker]
-        connection = own.popleft()
+        connection = own.take()
         del self._tied[connection.number]
         if not own:
             del self._own[worker]
@@ -120,7 +159,7 @@ class Waiting:
         while self.deadline() <= now:
             worker = self._tied[heappop(self._expiries)[1]]
             # It is the first of its queue: who was accepted before it is not tied for longer.
-            put_in_order(self.open, self.untie(worker))
+            self.open.put(self.untie(worker))
             workers.add(worker)
         return workers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from tests.core.test_scheduler import SchedulerMachine, drain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from types import FrameType
 
     from balancer.core.by_key import ByKey
 
@@ -449,10 +451,38 @@ class TestTime:
         assert len(by_key(scheduler).waiting._expiries) < 100
 
 
+def test_moving_many_costs_little_for_each() -> None:
+    """All workers are found out at once: what is tied moves among what came after it."""
+    few, many = calls_of_a_move(500), calls_of_a_move(4000)
+    assert many < 8 * few * 2
+
+
+def calls_of_a_move(queued: int) -> int:
+    """How many built-in functions are called when so many connections aren't tied any more."""
+    scheduler = with_workers(1, 2, limit=queued)
+    for number in range(queued):
+        scheduler.accepted(0, 7, b"%d" % number)
+    drain(scheduler, now=10)
+    calls = 0
+
+    def note(_frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "c_call"
+
+    sys.setprofile(note)
+    try:
+        scheduler.tick(10.2)
+        assert drain(scheduler, now=10.2) == []
+    finally:
+        sys.setprofile(None)
+    assert len(by_key(scheduler).waiting.open) == queued - 2
+    return calls
+
+
 def test_a_policy_without_an_opinion_has_plain_lanes() -> None:
     [lane] = Scheduler(1, RoundRobin).lanes
     assert lane.by_key is None
-    assert lane.queue is lane.open is lane.joining
+    assert lane.queue is lane.joining
     assert not isinstance(RoundRobin(), Sticky)
 
 
