@@ -65,18 +65,19 @@ class _Own:
         self._first = [self._make()]  # so that what is wrong shows before a port is bound
 
     def __call__(self, _random: Random, _names: Names) -> Guarded:
-        return Guarded(self._first.pop() if self._first else self._make(), self._report)
+        return self._first.pop() if self._first else self._make()
 
-    def _make(self) -> Policy:
+    def _make(self) -> Guarded:
         try:
             policy: Policy = self._class()
+            guarded = Guarded(policy, self._report)  # which reads what it uses
         except (Exception, SystemExit) as error:
             sentence, details = explain(error)
             raise UsageError(f"{self._who} can't be made: {sentence}", details) from error
         for name in METHODS:
             if (fault := _fault(policy, name)) is not None:
                 raise UsageError(f"{self._who} is no policy: {fault} (see balancer.Policy)")
-        return policy
+        return guarded
 
     def _report(self, error: BaseException) -> None:
         sentence, details = explain(error)

@@ -66,6 +66,11 @@ class Leaver(Last):
     def __init__(self):
         raise SystemExit(1)
 
+class Shy(Last):
+    @property
+    def uses_load(self):
+        raise ValueError("don't ask")
+
 class Fragile(Last):
     def pick(self, key):
         return {}[key]
@@ -143,6 +148,7 @@ def test_one_is_made_for_each_listener(folder: Path) -> None:
         ("own_policies:Slow", r"is no policy: its pick\(\) is async \(see balancer.Policy\)"),
         ("own_policies:Needy", "can't be made: TypeError: .*'number'"),
         ("own_policies:Leaver", "can't be made: SystemExit: 1"),
+        ("own_policies:Shy", "can't be made: ValueError: don't ask"),
     ],
 )
 def test_what_is_none(folder: Path, policy: str, says: str) -> None:

@@ -46,21 +46,21 @@ class Guarded:
         self._offered[member] = None
         try:
             self._policy.offer(member, load, weight)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is reported
+        except BaseException as error:  # noqa: BLE001 - it is reported
             self._fail(error)
 
     def withdraw(self, member: int) -> None:
         self._offered.pop(member, None)
         try:
             self._policy.withdraw(member)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is reported
+        except BaseException as error:  # noqa: BLE001 - it is reported
             self._fail(error)
 
     def forget(self, member: int) -> None:
         self._offered.pop(member, None)
         try:
             self._policy.forget(member)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is reported
+        except BaseException as error:  # noqa: BLE001 - it is reported
             self._fail(error)
 
     def pick(self, key: bytes = b"") -> int | None:
@@ -68,7 +68,7 @@ class Guarded:
             return None
         try:
             member = self._pick(key)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is reported
+        except BaseException as error:  # noqa: BLE001 - it is reported
             self._fail(error)
             member = self._pick(key)
         del self._offered[member]
@@ -83,6 +83,8 @@ class Guarded:
         return member
 
     def _fail(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error  # it is the user's, and was not the policy's fault
         self._policy = RoundRobin()
         for member in self._offered:
             self._policy.offer(member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,14 @@ def leave() -> object:
     raise SystemExit(3)
 
 
+def give_up() -> object:
+    raise CancelledError  # no Exception
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "raises": explode,
     "wants to exit": leave,
+    "raises what few catch": give_up,
     "picks nobody": lambda: None,
     "picks somebody else": lambda: 99,
     "picks what nobody is": lambda: [1],
@@ -143,3 +149,15 @@ def test_it_needs_what_the_policy_needs() -> None:
 
     policy = Guarded(Modest(), fail)
     assert (policy.uses_load, policy.uses_key) == (False, False)
+
+
+def test_an_interruption_is_not_its_fault() -> None:
+    def interrupt() -> object:
+        raise KeyboardInterrupt
+
+    errors: list[BaseException] = []
+    policy = Guarded(Brittle(1, interrupt), errors.append)
+    policy.offer(7)
+    with pytest.raises(KeyboardInterrupt):
+        policy.pick()
+    assert errors == []
