@@ -88,7 +88,7 @@ class ByKey:
         self._able = able
         self._recall = NEVER if recall is None else recall
         self._limit = limit
-        self._weights: dict[int, float] = {}  # of all workers
+        self._weights: dict[int, float] = {}  # of all workers that may come back
         self._free: set[int] = set()
         self._ready: list[tuple[int, int]] = []  # the first of its own, and a worker that is free
         self.due = NEVER  # who is free waits for nobody
@@ -116,6 +116,10 @@ class ByKey:
 
     def loosen(self, worker: int) -> None:
         self.waiting.loosen(worker)
+
+    def close(self, worker: int) -> None:
+        """A worker is on its way out: it may take an hour, in which it needs no room."""
+        self._weights.pop(worker, None)
 
     def forget(self, worker: int) -> None:
         self.waiting.loosen(worker)

@@ -115,6 +115,9 @@ class Roster:
                 lane.free.loosen(worker)
         self._count_room(before, book.holds)
         if reason is Hold.CLOSED:
+            for lane in self.lanes:
+                if lane.by_key is not None:
+                    lane.by_key.close(worker)
             self.appoint_all()
 
     def release(self, worker: int, reason: Hold) -> None:

@@ -188,6 +188,16 @@ class TestTied:
         if workers + 1 <= limit and room > FEW:
             assert (workers - 1) * room < limit
 
+    def test_who_is_on_its_way_out_takes_no_room_from_the_others(self) -> None:
+        scheduler = with_workers(1, 2, limit=90)
+        for worker in range(3, 9):  # those that were replaced, and still have clients
+            scheduler.roster.join(worker)
+            scheduler.roster.hold(worker, Hold.CLOSED)
+        for _ in range(90):
+            scheduler.accepted(0, 7, key_of(1, 2))
+        drain(scheduler, now=10)
+        assert by_key(scheduler).waiting.tied(1) == room_for(90, 2) - 1  # it has the first
+
     def test_who_has_no_key_goes_to_anybody_and_those_who_have_wait_beside(self) -> None:
         scheduler = with_workers(1, 2)
         for key in (key_of(1, 2), key_of(1, 2), b"", b""):
@@ -600,7 +610,7 @@ class StickyMachine(SchedulerMachine):
             },
             order,
             self.slots,
-            room_for(self.limit, len(self.workers)),
+            room_for(self.limit, sum(not roster.held(w) & Hold.CLOSED for w in self.workers)),
         )
 
     def under_way(self, worker: int, lane: int) -> int:
