@@ -100,7 +100,7 @@ def _several(
     if exclusive and settings.policy in KERNEL_POLICIES:
         raise UsageError(
             f"policy={settings.policy!r}: the kernel gives no connections to one worker only; "
-            "exclusive needs round-robin or least-connections"
+            "exclusive needs a policy that the master decides by, like round-robin"
         )
     program = _program([f"app {config.app}" for config in configs if config.app])
     return Assembly(
