@@ -24,8 +24,9 @@ Who is tied, to whom, and for how long:
 
 The room (``room_for``) is generous, because a connection that finds its worker's queue full meets
 another worker, and in the tenth of a second until a blocked worker is found out hundreds may come.
-But all workers except one may be blocked, and the others still find the lane accepting; where there
-are many workers, a few places each are enough for that.
+But all workers except one may be blocked, and the others still find the lane accepting.  That isn't
+so where there are more workers than a ``FEW``th of the limit, each with ``FEW`` places: if nearly
+all of them are blocked at once, the lane may be full until they are found out.
 
 Cost: ``prefer`` for every accept, O(log n) for the rest.  What is tied waits beside workers that
 are free: the price of meeting the same one.
