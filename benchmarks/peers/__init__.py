@@ -80,6 +80,16 @@ def for_demo(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
     return [*ours, Node(), Nginx()]
 
 
+def for_handoff(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
+    """The same, and what a hand-off costs beside workers that accept for themselves."""
+    kernel = [
+        Balancer(arguments=["--policy", policy, *options], variant=policy)
+        for policy in ("shared", "reuseport")
+    ]
+    ours, *others = for_demo(versus, options)
+    return [ours, *kernel, *others]
+
+
 def for_speed(versus: Sequence[Path], options: Sequence[str]) -> list[Peer]:
     """balancer on both engines, and every ASGI server that people would use instead."""
     ours = [Balancer(checkout, options, with_app=True) for checkout in (None, *versus)]

@@ -41,7 +41,7 @@ class Entry:
 
 
 BENCHMARKS: dict[str, Entry] = {
-    "handoff": Entry(Handoff),
+    "handoff": Entry(Handoff, peers.for_handoff),
     "keepalive": Entry(KeepAlive),
     "memory": Entry(Memory),
     "respawn": Entry(Respawn),
