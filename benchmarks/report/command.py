@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from benchmarks.report.compare import compare
 from benchmarks.report.html import render_html
+from benchmarks.report.matrix import usual_load
+from benchmarks.report.plots.comparison import comparison
 from benchmarks.report.plots.heatmap import heatmap
 from benchmarks.report.plots.picks import picks
 from benchmarks.report.tables import print_comparison, print_study
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
     from benchmarks.study.record import Study
 
 __all__ = ["main"]
+
+_SUFFIXES = {".svg", ".png"}
+_SUFFIX = "must end in .svg or .png"
+
+_PIPED = 100
+"""Columns where the output isn't a terminal, which rich would take for 80."""
+
+_NARROWEST = 60
+"""Columns that a subject and one figure need."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,11 +50,14 @@ def main(arguments: Sequence[str]) -> int:
     study, other = studies[0], studies[1] if len(studies) > 1 else None
     picture = None
     if parsed.picture is not None:
-        picture, why = _picture(study, parsed)
+        picture, why = _picture(study, parsed) if other is None else _compared(study, other, parsed)
         if picture is None:
             print(f"--picture {parsed.picture}: {why}", file=sys.stderr)
             return 2
-    _show(study, other, Console(width=parsed.width))
+    console = Console(width=parsed.width)
+    if parsed.width is None and not console.is_terminal:
+        console = Console(width=_PIPED)
+    _show(study, other, console)
     try:
         if parsed.html is not None:
             parsed.html.write_text(render_html(study, other), encoding="utf-8")
@@ -59,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("studies", nargs="+", type=Path, metavar="FILE", help="from --json")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots there")
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="write one plot there: .svg or .png"
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="write one plot there: .svg or .png; of two studies: B over A",
     )
     parser.add_argument(
         "--of",
@@ -70,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--load", type=_per_cent, metavar="PERCENT", help="of the heatmap; default: that nearest 70"
     )
-    parser.add_argument("--width", type=int, help="of the tables, in columns")
+    parser.add_argument(
+        "--width",
+        type=_width,
+        help=f"of the tables, in columns; default: the terminal's, {_PIPED} in a pipe",
+    )
     return parser
 
 
@@ -78,10 +100,16 @@ def _per_cent(text: str) -> float:
     return float(text.removesuffix("%")) / 100
 
 
+def _width(text: str) -> int:
+    if not text.isdecimal() or int(text) < _NARROWEST:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of columns from {_NARROWEST} on")
+    return int(text)
+
+
 def _picture(study: Study, parsed: argparse.Namespace) -> tuple[Picture | None, str]:
     """The plot, or why there is none."""
-    if parsed.picture.suffix not in {".svg", ".png"}:
-        return None, "must end in .svg or .png"
+    if parsed.picture.suffix not in _SUFFIXES:
+        return None, _SUFFIX
     if parsed.of == "picks":
         return picks(study), "the study has no costs of picks (simulate --picks has)"
     loads = sorted({cell.load for cell in study.cells})
@@ -89,6 +117,20 @@ def _picture(study: Study, parsed: argparse.Namespace) -> tuple[Picture | None, 
         there = ", ".join(f"{known * 100:g}" for known in loads) or "none"
         return None, f"the study has no load of {parsed.load * 100:g} %; it has {there}"
     return heatmap(study, parsed.load), "the study has no cells"
+
+
+def _compared(old: Study, new: Study, parsed: argparse.Namespace) -> tuple[Picture | None, str]:
+    """The plot of the ratios, or why there is none."""
+    if parsed.picture.suffix not in _SUFFIXES:
+        return None, _SUFFIX
+    if parsed.of == "picks":
+        return None, "the cost of picks is drawn of one study, and two were given"
+    found = compare(old, new)
+    load = usual_load(found.loads) if parsed.load is None else parsed.load
+    if load is None or load not in found.loads:
+        there = ", ".join(f"{known * 100:g}" for known in found.loads) or "none"
+        return None, f"the studies have these loads in common, in per cent: {there}"
+    return comparison(found, load), ""
 
 
 def _drawn(picture: Picture, path: Path) -> bytes:

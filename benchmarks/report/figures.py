@@ -17,7 +17,7 @@ from benchmarks.compare import jain
 from benchmarks.study.statistics import interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from benchmarks.study.record import Cell, Sample, Study
     from benchmarks.study.statistics import Interval
@@ -46,6 +46,7 @@ class Figures:
     connections: tuple[float, ...]
     """By worker, most first: the mean of the samples, rank by rank."""
     requests: tuple[float, ...]
+    """Of the same workers, in the same order."""
     jain: Interval | None
     uneven: Interval | None
     """The fullest worker's connections over the mean."""
@@ -78,6 +79,7 @@ def figures(study: Study) -> list[Figures]:
 def summarise(cell: Cell) -> Figures:
     """One cell; without samples all is None and ``missing`` has a reason."""
     samples = cell.samples
+    ranked = [_ranked(sample) for sample in samples]
     return Figures(
         cell.subject,
         cell.workload,
@@ -85,8 +87,8 @@ def summarise(cell: Cell) -> Figures:
         len(samples),
         interval([sample.throughput for sample in samples]),
         {at: interval([latency(sample, at) for sample in samples]) for at in PERCENTS},
-        _by_rank(sample.connections for sample in samples),
-        _by_rank(sample.requests for sample in samples),
+        _mean_by_rank([connections for connections, _ in ranked]),
+        _mean_by_rank([requests for _, requests in ranked]),
         _of(samples, lambda sample: jain(sample.connections) if any(sample.connections) else None),
         _of(samples, lambda sample: _uneven(sample.connections)),
         _of(samples, lambda sample: sample.recalls),
@@ -132,8 +134,16 @@ def _of(samples: list[Sample], get: Callable[[Sample], float | None]) -> Interva
     return interval([value for value in found if value is not None])
 
 
-def _by_rank(counts: Iterable[list[int]]) -> tuple[float, ...]:
-    rows = [sorted(row, reverse=True) for row in counts if row]
+def _ranked(sample: Sample) -> tuple[list[int], list[int]]:
+    """Connections and requests, a worker's two at one place, most connections first."""
+    workers = max(len(sample.connections), len(sample.requests))
+    both = (row + [0] * (workers - len(row)) for row in (sample.connections, sample.requests))
+    pairs = sorted(zip(*both, strict=True), reverse=True)
+    return [connections for connections, _ in pairs], [requests for _, requests in pairs]
+
+
+def _mean_by_rank(counts: list[list[int]]) -> tuple[float, ...]:
+    rows = [row for row in counts if row]
     widest = max(map(len, rows), default=0)
     padded = [row + [0] * (widest - len(row)) for row in rows]
     return tuple(sum(rank) / len(rows) for rank in zip(*padded, strict=True))

@@ -59,7 +59,7 @@ def print_study(study: Study, console: Console | None = None) -> None:
     for workload in table.workloads:
         out.print(_details(table, workload, out.width))
     if study.picks:
-        out.print(_picks(study))
+        out.print(_picks(study, out.width))
     out.print(_tail(study, table))
 
 
@@ -148,7 +148,7 @@ def _cut(
     cells: dict[tuple[str, str], Text],
     width: int,
 ) -> Iterator[Text | Grid]:
-    """Tables of as many workloads as fit beside the subjects, until all are shown."""
+    """Tables of as many columns as fit beside the subjects, until all are shown."""
     names = max(map(len, subjects), default=0)
     rest = list(workloads)
     while rest:
@@ -176,22 +176,41 @@ def _needs(workload: str, subjects: Sequence[str], cells: dict[tuple[str, str], 
 
 
 def _details(table: Table, workload: str, width: int) -> Group:
-    """All figures of a workload, in two tables where one is too wide."""
+    """All figures of a workload, in several tables where one is too wide."""
     rows = table.of_workload(workload)
     cells = [cell for row in rows.values() for cell in row]
-    both = (in_use(LATENCIES, cells), in_use(SPREAD, cells))
+    columns = (in_use(LATENCIES, cells), in_use(SPREAD, cells))
     title = f"{workload}: {about.what(workload)}".removesuffix(": ")
-    parts = [_detail_grid(rows, [*both[0], *both[1]])]
-    if Console(width=1000).measure(parts[0]).maximum > width:
-        parts = [_detail_grid(rows, columns) for columns in both if columns]
+    parts: Iterable[Grid] = [_detail_grid(rows, [*columns[0], *columns[1]])]
+    if not all(_fits(part, width) for part in parts):
+        parts = [part for group in columns for part in _detail_grids(rows, group, width)]
     return Group(_title(title), *parts, *_remarks(cells))
+
+
+def _fits(grid: Grid, width: int) -> bool:
+    return Console(width=1000).measure(grid).maximum <= width
+
+
+def _detail_grids(
+    rows: dict[float, list[Figures]], columns: list[Column], width: int
+) -> Iterator[Grid]:
+    """Tables of as many columns as fit; a column that is too wide by itself is folded."""
+    shown: list[Column] = []
+    for column in columns:
+        if shown and not _fits(_detail_grid(rows, [*shown, column]), width):
+            yield _detail_grid(rows, shown)
+            shown = []
+        shown.append(column)
+    if shown:
+        yield _detail_grid(rows, shown)
 
 
 def _detail_grid(rows: dict[float, list[Figures]], columns: list[Column]) -> Grid:
     grid = _grid()
     for column in columns:
-        bars = column.title == "connections"
-        grid.add_column(column.title, justify="left" if bars else "right", no_wrap=True)
+        left = column.title == "connections"
+        folds = column.title == "errors"
+        grid.add_column(column.title, justify="left" if left else "right", no_wrap=not folds)
     for load, row in rows.items():
         grid.add_row(Text(f"{units.load(load)} of capacity", "italic"))
         for cell in row:
@@ -209,15 +228,15 @@ def _remarks(cells: Iterable[Figures]) -> Iterator[Text]:
         yield Text(f"† {where}: measured the generator, not the server: {why}", "yellow")
 
 
-def _picks(study: Study) -> Group:
-    grid = _grid()
+def _picks(study: Study, width: int) -> Group:
     sizes = sorted({members for points in study.picks.values() for members, _ in points})
-    for size in sizes:
-        grid.add_column(f"{size:,}", justify="right", no_wrap=True)
-    for name, points in study.picks.items():
-        known = dict(points)
-        grid.add_row(name, *(units.duration(known.get(size)) for size in sizes))
-    return Group(_title("Cost of one pick, by the number of members"), grid)
+    cells = {
+        (name, f"{size:,}"): Text(units.duration(dict(points).get(size)))
+        for name, points in study.picks.items()
+        for size in sizes
+    }
+    title = "Cost of one pick, by the number of members"
+    return Group(*_cut(title, list(study.picks), [f"{size:,}" for size in sizes], cells, width))
 
 
 def _tail(study: Study, table: Table) -> Group:

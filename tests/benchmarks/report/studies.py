@@ -138,18 +138,16 @@ def many_workers(workers: int = 1000) -> Study:
 def picks(subjects: Sequence[str] = POLICIES[:8]) -> dict[str, list[tuple[int, float]]]:
     """Some are constant, some logarithmic, source-hash is linear."""
     sizes = (2, 8, 32, 128, 512, 2048, 10_000)
-    slopes = {
-        "source-hash": [0.4e-6 * n for n in sizes],
-        "least-connections": [math.log2(n) / 5e6 for n in sizes],
-    }
-    flat = [0.0] * len(sizes)
     return {
-        name: [
-            (n, (3 + place) * 1e-7 + more)
-            for n, more in zip(sizes, slopes.get(name, flat), strict=True)
-        ]
+        name: [(n, (3 + place) * 1e-7 + _growth(name, n)) for n in sizes]
         for place, name in enumerate(subjects)
     }
+
+
+def _growth(name: str, members: int) -> float:
+    if name == "source-hash":
+        return 0.4e-6 * members
+    return math.log2(members) / 5e6 if name == "least-connections" else 0.0
 
 
 def _with(sample: Sample, **changes: object) -> Sample:
@@ -181,7 +179,7 @@ def _sample(
         points,
         base * (1 + queue),
         connections,
-        connections,
+        [count - count // 40 * (rank % 2) for rank, count in enumerate(connections)],
         None if subject in {"shared", "reuseport"} else round(stall * 9),
         None if subject in {"shared", "reuseport"} else queue / 3,
         None if subject in {"shared", "reuseport"} else round(queue * 4),

@@ -34,6 +34,40 @@ def test_it_prints_and_writes_all_forms(
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_pipe_has_a_hundred_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "b.json"
+    save(studies.policies(loads=(0.7,)), path)
+    assert main(["report", str(path)]) == 0
+    assert 80 < max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+def test_a_picture_of_two_is_that_of_their_ratios(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot, other = tmp_path / "ab.svg", tmp_path / "b.json"
+    assert main(["report", str(file), str(file), "--picture", str(plot)]) == 0
+    assert "p99 at 70 % of capacity: B ÷ A" in plot.read_text()
+    assert main(["report", str(file), str(file), "--picture", str(plot), "--load", "50"]) == 0
+    assert "p99 at 50 % of capacity: B ÷ A" in plot.read_text()
+    save(studies.policies(("p2c",), ("uniform",), (0.9,)), other)
+    for options, sentence in (
+        ([str(file), "--load", "90"], "in per cent: 50, 70"),
+        ([str(file), "--of", "picks"], "drawn of one study"),
+        ([str(other)], "in per cent: none"),
+    ):
+        assert main(["report", str(file), *options, "--picture", str(plot)]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", ["9", "-100", "wide"])
+def test_a_width_that_holds_nothing_is_a_sentence(
+    file: Path, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(file), f"--width={width}"])
+    assert f"{width} is not a number of columns from 60 on" in capsys.readouterr().err
+
+
 def test_two_are_compared(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(file), str(file)]) == 0
     assert "B ÷ A" in capsys.readouterr().out

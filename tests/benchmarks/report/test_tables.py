@@ -6,6 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from rich.console import Console
 
 from benchmarks.report.tables import print_comparison, print_study
@@ -26,11 +27,12 @@ def printed(study: Study, other: Study | None = None, *, width: int = 100) -> st
     return out.getvalue()
 
 
-def test_everything_is_there_within_a_hundred_columns() -> None:
+@pytest.mark.parametrize("width", [80, 100])
+def test_everything_is_there_within_the_columns(width: int) -> None:
     study = studies.policies()
     study.picks = studies.picks()
-    text = printed(study)
-    assert max(map(len, text.splitlines())) <= 100
+    text = printed(study, width=width)
+    assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     assert "…" not in text
     for subject in studies.POLICIES:
@@ -65,6 +67,17 @@ def test_what_is_missing_saturated_or_interrupted_is_said() -> None:
                 assert "measured the generator, not the server" in flat
     if study.interrupted:
         assert "interrupted" in flat
+
+
+def test_many_reasons_for_errors_are_folded_and_nothing_is_cut() -> None:
+    study = studies.awkward()
+    reasons = {f"reason number {number}": 1000 + number for number in range(12)}
+    study.cells[0].samples[0].errors.update(reasons)
+    text = printed(study)
+    assert max(map(len, text.splitlines())) <= 100
+    # rich puts it where a cell doesn't fit
+    assert "…" not in text
+    assert all(f"{count:,}" in text for count in reasons.values())
 
 
 def test_nothing_is_said_so() -> None:
