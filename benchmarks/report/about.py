@@ -65,7 +65,11 @@ def command(study: Study) -> str:
 
 
 def settings(study: Study) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in study.settings.items())
+    """What it was asked for, and what the generator could bring."""
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in study.settings.items()]
+    if study.ceiling is not None:
+        said.append(f"the generator's ceiling {units.rate(study.ceiling)}/s on new connections")
+    return ", ".join(said)
 
 
 def what(workload: str) -> str:
@@ -98,9 +102,4 @@ def remarks(study: Study) -> list[str]:
         found.insert(0, "The run was interrupted: what follows is what it had by then.")
     if not study.cells and not study.picks:
         found.append("Nothing was measured.")
-    if study.ceiling is not None:
-        found.append(
-            f"The generator can bring {units.rate(study.ceiling)} requests/s on new connections "
-            "at most."
-        )
     return found
