@@ -39,7 +39,7 @@ def new_study(kind: str, command: Sequence[str], options: Options) -> Study:
     return Study(
         kind,
         datetime.now().astimezone().isoformat(timespec="seconds"),
-        list(command),
+        ["python", "-m", "benchmarks", *command],
         {key: value if isinstance(value, int) else str(value) for key, value in about.items()},
         {
             "workers": options.workers,

@@ -63,9 +63,11 @@ def factor(times: float | None) -> str:
 
 
 def spread(share: float | None) -> str:
-    """`±7%`, `±<1%`; empty for None."""
+    """`±7%`, `±<1%`, `±>999%`; empty for None."""
     if share is None:
         return ""
+    if share > 9.99:
+        return "±>999%"
     return f"±{share * 100:,.0f}%" if share >= 0.005 or not share else "±<1%"
 
 

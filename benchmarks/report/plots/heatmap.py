@@ -102,10 +102,13 @@ def _cell(axes: Axes, where: tuple[int, int], entry: Entry) -> None:
     colour = colormaps[_COLOURS](log(times) / log(_FURTHEST))
     axes.add_patch(Rectangle(corner, 0.96, 0.94, facecolor=colour, edgecolor="none"))
     ink = "#ffffff" if luminance(colour) < 0.3 else "#111111"
-    mark = {Rank.BEST: "★ best", Rank.AS_GOOD: "≈ best"}.get(entry.rank)
+    best = entry.rank is Rank.BEST
     saturated = entry.figures is not None and entry.figures.saturated
-    below = (mark or f"× {units.factor(entry.times)}") + (" †" if saturated else "")
-    _write(axes, where, units.duration(entry.p99 and entry.p99.middle), below, ink, bold=bool(mark))
+    below = "★ best" if best else f"× {units.factor(entry.times)}"
+    if entry.rank is Rank.AS_GOOD:
+        below = f"≈ {below}"
+    below += " †" if saturated else ""
+    _write(axes, where, units.duration(entry.p99 and entry.p99.middle), below, ink, bold=best)
 
 
 def _write(
