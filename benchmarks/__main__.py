@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks", description="balancer and its peers, alternating in one run"
     )
-    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *STUDIES])
     parser.epilog = f"with options of their own (--help): {', '.join(STUDIES)}"
     parser.add_argument("--rounds", type=_positive, help="default: 5")
     parser.add_argument(
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _study(STUDIES[given[0]], given[1:])
     parser = _parser()
     options = parser.parse_args(given)
+    if options.benchmark in STUDIES:
+        parser.error(f"{options.benchmark} has options of its own: its name comes first")
     entry = BENCHMARKS[options.benchmark]
     peers = _peers(entry, options)
     if not peers:
@@ -130,4 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Servers have sessions of their own: who ends this with TERM (`timeout`, CI) means them too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

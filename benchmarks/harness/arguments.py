@@ -114,7 +114,10 @@ def _positive(kind: type[int | float]):  # type: ignore[no-untyped-def]  # noqa:
 
 
 def _per_cent(text: str) -> float:
-    number = float(text.removesuffix("%"))
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = 0
     if not 0 < number <= 200:
         raise argparse.ArgumentTypeError(f"{text}: a load is from 1 to 200 per cent")
     return number / 100

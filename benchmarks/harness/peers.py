@@ -26,6 +26,7 @@ from benchmarks.harness.plan import Subject, plan
 from benchmarks.harness.progress import Bar, clock
 from benchmarks.peers import for_study
 from benchmarks.peers.warm import Warm
+from benchmarks.study.record import RecordError, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -72,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         compared = [all_of_them[name] for name in selected(parsed.only, all_of_them)]
         workloads = workloads_from(parsed)
-    except ChoiceError as error:
+        check_writable("--json", parsed.json)
+        check_writable("--html", parsed.html)
+    except (ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
     loads = loads_from(parsed)

@@ -26,6 +26,7 @@ from benchmarks.harness.matrix import new_study, run_matrix, total
 from benchmarks.harness.plan import Subject, plan
 from benchmarks.harness.progress import Bar, clock
 from benchmarks.peers.balancer import Balancer
+from benchmarks.study.record import RecordError, check_writable
 from benchmarks.study.workloads import Trouble
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         names = chosen("--policy", "policies", parsed.policy, all_of_them)
         workloads = workloads_from(parsed)
-    except ChoiceError as error:
+        check_writable("--json", parsed.json)
+        check_writable("--html", parsed.html)
+    except (ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
     loads = loads_from(parsed)

@@ -89,7 +89,10 @@ def reasons(cells: Iterable[Figures | None]) -> list[tuple[str, str]]:
 def failures(cells: Iterable[Figures | None]) -> list[tuple[str, str]]:
     """(subject, workload and load, why), of cells that measured the generator."""
     return [
-        (f"{cell.subject}, {cell.workload}, {units.load(cell.load)}", cell.saturated)
+        (
+            f"{cell.subject}, {cell.workload}, {units.load(cell.load)}",
+            cell.saturated.removesuffix(", so this measured the generator"),
+        )
         for cell in cells
         if cell is not None and cell.saturated
     ]

@@ -122,11 +122,14 @@ def _ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _ranked(column: dict[str, Figures | None]) -> dict[str, Entry]:
-    fair = [
-        cell.p99
+    answering = [
+        cell
         for cell in column.values()
         if cell is not None and _known(cell) and cell.answers_enough
     ]
+    # What measured the generator is no yardstick, unless there is nothing else.
+    sound = [cell for cell in answering if not cell.saturated] or answering
+    fair = [cell.p99 for cell in sound]
     best = min((p99 for p99 in fair if p99 is not None), key=lambda p99: p99.middle, default=None)
     return {subject: _entry(cell, best) for subject, cell in column.items()}
 

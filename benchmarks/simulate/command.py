@@ -20,7 +20,7 @@ from benchmarks.process import ProcessError
 from benchmarks.simulate import cells, picks, show, subjects, validate
 from benchmarks.simulate.reality import Reality, RealityError, compare
 from benchmarks.simulate.setup import SECONDS, capacity
-from benchmarks.study.record import Study, save
+from benchmarks.study.record import RecordError, Study, check_writable, save
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
         chosen = _Chosen(
             subjects.policies(parsed.policy), subjects.workloads(parsed.workload), parsed
         )
-    except subjects.ChoiceError as error:
+        check_writable("--json", parsed.json)
+        check_writable("--html", parsed.html)
+    except (subjects.ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
     console = Console(highlight=False)

@@ -74,7 +74,14 @@ def weights(policy: str, workload: Workload, workers: int) -> list[int]:
     return [1] * workers
 
 
+_FAILED: set[str] = set()
+
+
 def _report(name: str, error: BaseException) -> None:
+    """Once for all cells: the same policy fails in the same way in each."""
+    if name in _FAILED:
+        return
+    _FAILED.add(name)
     print(
         f"--policy {name} has failed, and round-robin takes its place: "
         f"{type(error).__name__}: {error}",
@@ -92,6 +99,9 @@ def _own(name: str) -> Callable[[], Policy]:
             found = getattr(found, part)
         found()
     except Exception as error:
-        raise ChoiceError(f"--policy {name}: {type(error).__name__}: {error}") from error
+        raise ChoiceError(
+            f"--policy {name}: {type(error).__name__}: {error} (it is looked for in {os.getcwd()} "
+            "first)"
+        ) from error
     made: Callable[[], Policy] = found
     return made

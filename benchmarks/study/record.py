@@ -6,6 +6,7 @@ report shows either, and any two can be compared.  Times are in seconds, rates p
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, final
 
@@ -14,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Cell", "RecordError", "Sample", "Study", "load", "save"]
+__all__ = ["Cell", "RecordError", "Sample", "Study", "check_writable", "load", "save"]
 
 VERSION = 1
 
@@ -113,6 +114,18 @@ def save(study: Study, path: Path) -> None:
     whole = msgspec.json.encode(replace(study, cells=[]))
     # No text in it can contain this: its quotation marks would be escaped.
     path.write_bytes(whole.replace(b'"cells":[]', b'"cells":[\n%b\n]' % lines, 1) + b"\n")
+
+
+def check_writable(flag: str, path: Path | None) -> None:
+    """RecordError, a sentence, where a file can't be written: half an hour later is too late."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise RecordError(f"{flag} {path}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise RecordError(f"{flag} {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise RecordError(f"{flag} {path}: can't be written: permission denied")
 
 
 def load(path: Path) -> Study:

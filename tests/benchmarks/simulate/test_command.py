@@ -120,8 +120,8 @@ def test_bad_numbers(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[s
 
 def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "nowhere" / "study.json"
-    assert run("--picks", "--json", str(file)) == 1
-    assert f"--json {file}: No such file" in capsys.readouterr().err
+    assert run("--picks", "--json", str(file)) == 2
+    assert f"--json {file}: there is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("simulated", "code"), [(1.01, 0), (1.03, 1)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.study.record import Cell, RecordError, Sample, load, save
+from benchmarks.study.record import Cell, RecordError, Sample, check_writable, load, save
 from tests.benchmarks.report import studies
 
 if TYPE_CHECKING:
@@ -50,3 +50,12 @@ def test_a_percentile_is_the_first_at_or_above_it() -> None:
     sample = Sample(1, 1, 1, {}, [(0.0, 1.0), (50.0, 2.0), (99.0, 3.0), (100.0, 4.0)], 2, [1], [1])
     assert [sample.percentile(at) for at in (0, 50, 50.1, 99.5, 100)] == [1.0, 2.0, 3.0, 4.0, 4.0]
     assert Sample(1, 0, 0, {}, [], 0, [], []).percentile(99) == 0.0
+
+
+def test_a_place_that_can_not_be_written_to_is_known_before(tmp_path: Path) -> None:
+    check_writable("--json", None)
+    check_writable("--json", tmp_path / "new.json")
+    with pytest.raises(RecordError, match=r"^--json .*: is a folder"):
+        check_writable("--json", tmp_path)
+    with pytest.raises(RecordError, match=r"there is no folder .*nowhere"):
+        check_writable("--html", tmp_path / "nowhere" / "a.html")
