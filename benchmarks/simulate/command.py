@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_PIPED = 110
+"""Columns where nobody says how many there are."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     console = Console(highlight=False)
+    if not console.is_terminal:  # rich takes a pipe for 80 columns, and cuts figures
+        console = Console(highlight=False, width=_PIPED)
     if parsed.validate:
         return _validate(console)
     if parsed.reality:
