@@ -8,38 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.plan import Options
-from benchmarks.study.workloads import WORKLOADS
+from benchmarks.study.choice import workloads
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from benchmarks.study.workloads import Workload
 
-__all__ = [
-    "LOADS",
-    "ChoiceError",
-    "add_options",
-    "chosen",
-    "loads_from",
-    "options_from",
-    "workloads_from",
-]
+__all__ = ["add_options", "loads_from", "options_from", "workloads_from"]
 
 LOADS = (0.5, 0.7, 0.9)
 _QUICK = Options(rounds=1, duration=1.0, warm_up=0.15)
 _QUICK_LOAD = 0.7
-
-
-class ChoiceError(Exception):
-    """A name that doesn't exist; the message is the list of those that do."""
-
-
-def chosen(what: str, plural: str, wanted: Sequence[str], there: Collection[str]) -> list[str]:
-    """The wanted ones in the table's order, all when none is wanted; ChoiceError."""
-    for name in wanted:
-        if name not in there:
-            raise ChoiceError(f"{what} {name}: there is none; the {plural} are {', '.join(there)}")
-    return [name for name in there if not wanted or name in wanted]
 
 
 def add_options(
@@ -90,8 +70,7 @@ def options_from(parsed: argparse.Namespace) -> Options:
 
 def workloads_from(parsed: argparse.Namespace) -> list[Workload]:
     """ChoiceError when there is no such workload."""
-    names = chosen("--workload", "workloads", parsed.workload, WORKLOADS)
-    rows = [WORKLOADS[name] for name in names]
+    rows = workloads(parsed.workload)
     return [row for row in rows if row.quick] if parsed.quick and not parsed.workload else rows
 
 

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, final
 
-from benchmarks import machine
 from benchmarks.generator.ceiling import SHARE, ceiling
 from benchmarks.generator.pool import GeneratorError, Pool
 from benchmarks.harness.capacity import alike, capacity, doubt
@@ -18,39 +16,33 @@ from benchmarks.harness.plan import Options, Subject, Visit, expected, plan
 from benchmarks.harness.servers import Servers
 from benchmarks.loads import LoadError
 from benchmarks.peers.base import MissingPeerError
-from benchmarks.study.record import Cell, Study
+from benchmarks.study.record import Cell
 from benchmarks.study.workloads import Clients
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from benchmarks.harness.progress import Progress
+    from benchmarks.study.record import Study
     from benchmarks.study.workloads import Workload
 
-__all__ = ["Options", "Subject", "Visit", "new_study", "plan", "run_matrix", "total"]
+__all__ = ["Options", "Subject", "Visit", "plan", "run_matrix", "settings", "total"]
 
 _CAPACITY = 1.3  # seconds that it takes to measure one
 _TROUBLES = (MissingPeerError, LoadError, GeneratorError)
 
 
-def new_study(kind: str, command: Sequence[str], options: Options) -> Study:
-    """An empty one, which begins now, on this machine."""
-    about = machine.describe()
-    return Study(
-        kind,
-        datetime.now().astimezone().isoformat(timespec="seconds"),
-        ["python", "-m", "benchmarks", *command],
-        {key: value if isinstance(value, int) else str(value) for key, value in about.items()},
-        {
-            "workers": options.workers,
-            "rounds": options.rounds,
-            "duration": options.duration,
-            "warm_up": options.warm_up,
-            "generator_processes": options.processes,
-            "timeout": options.timeout,
-            "seed": options.seed,
-        },
-    )
+def settings(options: Options) -> dict[str, str | int | float | bool]:
+    """The options as a study keeps them."""
+    return {
+        "workers": options.workers,
+        "rounds": options.rounds,
+        "duration": options.duration,
+        "warm_up": options.warm_up,
+        "generator_processes": options.processes,
+        "timeout": options.timeout,
+        "seed": options.seed,
+    }
 
 
 def total(visits: Sequence[Visit], options: Options) -> float:
@@ -71,7 +63,7 @@ def run_matrix(
     """Fill the study's cells.
 
     Args:
-        study: As ``new_study`` gives it.
+        study: One that has begun.
         subjects: In the order in which the tables shall show them.
         workloads: Rows of ``benchmarks.study.workloads``.
         loads: Shares of the workload's capacity.

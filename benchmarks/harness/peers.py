@@ -12,21 +12,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.clients import raise_fd_limit
-from benchmarks.harness.arguments import (
-    ChoiceError,
-    add_options,
-    loads_from,
-    options_from,
-    workloads_from,
-)
-from benchmarks.harness.finish import finish
-from benchmarks.harness.matrix import new_study, run_matrix, total
-from benchmarks.harness.plan import Subject, plan
-from benchmarks.harness.progress import Bar, clock
+from benchmarks.harness.arguments import add_options, workloads_from
+from benchmarks.harness.plan import Subject
+from benchmarks.harness.take import take
 from benchmarks.peers import for_study
 from benchmarks.peers.warm import Warm
-from benchmarks.study.record import RecordError, check_writable
+from benchmarks.report.finish import check
+from benchmarks.study.choice import ChoiceError
+from benchmarks.study.record import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -65,7 +58,6 @@ def main(arguments: Sequence[str]) -> int:
         f"Workloads, unless --workload or --quick asks for others: {', '.join(WORKLOADS)}"
     )
     parsed = parser.parse_args(arguments)
-    options = options_from(parsed)
     if not (parsed.workload or parsed.quick):
         parsed.workload = WORKLOADS
     parsed.load = parsed.load or LOADS
@@ -73,20 +65,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         compared = [all_of_them[name] for name in selected(parsed.only, all_of_them)]
         workloads = workloads_from(parsed)
-        check_writable("--json", parsed.json)
-        check_writable("--html", parsed.html)
+        check(parsed.json, parsed.html)
     except (ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
-    loads = loads_from(parsed)
-    visits = plan(compared, workloads, loads, options.rounds, options.seed)
-    raise_fd_limit()
-    study = new_study("peers", ["peers", *arguments], options)
-    with Bar() as bar:
-        bar.say(f"{len(visits)} measurements, about {clock(total(visits, options))}")
-        reference = all_of_them[REFERENCE]
-        run_matrix(study, compared, workloads, loads, options, bar, reference)
-    return finish(study, parsed.json, parsed.html)
+    return take("peers", arguments, parsed, compared, workloads, all_of_them[REFERENCE])
 
 
 def subjects() -> dict[str, Subject]:

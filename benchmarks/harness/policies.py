@@ -12,21 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from balancer.core.policy import KERNEL_POLICIES, POLICIES
-from benchmarks.clients import raise_fd_limit
-from benchmarks.harness.arguments import (
-    ChoiceError,
-    add_options,
-    chosen,
-    loads_from,
-    options_from,
-    workloads_from,
-)
-from benchmarks.harness.finish import finish
-from benchmarks.harness.matrix import new_study, run_matrix, total
-from benchmarks.harness.plan import Subject, plan
-from benchmarks.harness.progress import Bar, clock
+from benchmarks.harness.arguments import add_options, options_from, workloads_from
+from benchmarks.harness.plan import Subject
+from benchmarks.harness.take import take
 from benchmarks.peers.balancer import Balancer
-from benchmarks.study.record import RecordError, check_writable
+from benchmarks.report.finish import check
+from benchmarks.study.choice import ChoiceError, chosen
+from benchmarks.study.record import RecordError
 from benchmarks.study.workloads import Trouble
 
 if TYPE_CHECKING:
@@ -51,26 +43,16 @@ def main(arguments: Sequence[str]) -> int:
     )
     add_options(parser)
     parsed = parser.parse_args(arguments)
-    options = options_from(parsed)
-    all_of_them = subjects(options.workers)
+    all_of_them = subjects(options_from(parsed).workers)
     try:
         names = chosen("--policy", "policies", parsed.policy, all_of_them)
         workloads = workloads_from(parsed)
-        check_writable("--json", parsed.json)
-        check_writable("--html", parsed.html)
+        check(parsed.json, parsed.html)
     except (ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
-    loads = loads_from(parsed)
     compared = [all_of_them[name] for name in names]
-    visits = plan(compared, workloads, loads, options.rounds, options.seed)
-    raise_fd_limit()
-    study = new_study("policies", ["policies", *arguments], options)
-    with Bar() as bar:
-        bar.say(f"{len(visits)} measurements, about {clock(total(visits, options))}")
-        reference = all_of_them[REFERENCE]
-        run_matrix(study, compared, workloads, loads, options, bar, reference)
-    return finish(study, parsed.json, parsed.html)
+    return take("policies", arguments, parsed, compared, workloads, all_of_them[REFERENCE])
 
 
 def subjects(workers: int) -> dict[str, Subject]:

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from benchmarks.report.compare import compare
+from benchmarks.report.console import PIPED, console
 from benchmarks.report.html import render_html
 from benchmarks.report.matrix import usual_load
 from benchmarks.report.plots.comparison import comparison
@@ -21,6 +20,8 @@ from benchmarks.study.record import RecordError, load
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
     from benchmarks.report.plots.style import Picture
     from benchmarks.study.record import Study
 
@@ -28,9 +29,6 @@ __all__ = ["main"]
 
 _SUFFIXES = {".svg", ".png"}
 _SUFFIX = "must end in .svg or .png"
-
-_PIPED = 100
-"""Columns where the output isn't a terminal, which rich would take for 80."""
 
 _NARROWEST = 60
 """Columns that a subject and one figure need."""
@@ -54,10 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         if picture is None:
             print(f"--picture {parsed.picture}: {why}", file=sys.stderr)
             return 2
-    console = Console(width=parsed.width)
-    if parsed.width is None and not console.is_terminal:
-        console = Console(width=_PIPED)
-    _show(study, other, console)
+    _show(study, other, console(parsed.width))
     try:
         if parsed.html is not None:
             parsed.html.write_text(render_html(study, other), encoding="utf-8")
@@ -91,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--width",
         type=_width,
-        help=f"of the tables, in columns; default: the terminal's, {_PIPED} in a pipe",
+        help=f"of the tables, in columns; default: the terminal's, {PIPED} in a pipe",
     )
     return parser
 
@@ -137,8 +132,8 @@ def _drawn(picture: Picture, path: Path) -> bytes:
     return picture.png() if path.suffix == ".png" else picture.file()
 
 
-def _show(study: Study, other: Study | None, console: Console) -> None:
+def _show(study: Study, other: Study | None, out: Console) -> None:
     if other is None:
-        print_study(study, console)
+        print_study(study, out)
     else:
-        print_comparison(study, other, console)
+        print_comparison(study, other, out)

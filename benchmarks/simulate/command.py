@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, final
@@ -14,24 +12,25 @@ from typing import TYPE_CHECKING, final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks import machine
 from benchmarks.peers.base import MissingPeerError
 from benchmarks.process import ProcessError
+from benchmarks.report.console import console
+from benchmarks.report.finish import check, finish
 from benchmarks.simulate import cells, picks, show, subjects, validate
 from benchmarks.simulate.reality import Reality, RealityError, compare
 from benchmarks.simulate.setup import SECONDS, capacity
-from benchmarks.study.record import RecordError, Study, check_writable, save
+from benchmarks.study.begin import begin
+from benchmarks.study.choice import ChoiceError, workloads
+from benchmarks.study.record import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.simulate.cells import Visit
+    from benchmarks.study.record import Study
     from benchmarks.study.workloads import Workload
 
 __all__ = ["main"]
-
-_PIPED = 110
-"""Columns where nobody says how many there are."""
 
 
 @final
@@ -55,25 +54,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     try:
-        chosen = _Chosen(
-            subjects.policies(parsed.policy), subjects.workloads(parsed.workload), parsed
-        )
-        check_writable("--json", parsed.json)
-        check_writable("--html", parsed.html)
-    except (subjects.ChoiceError, RecordError) as error:
+        chosen = _Chosen(subjects.policies(parsed.policy), workloads(parsed.workload), parsed)
+        check(parsed.json, parsed.html)
+    except (ChoiceError, RecordError) as error:
         print(error, file=sys.stderr)
         return 2
-    console = Console(highlight=False)
-    if not console.is_terminal:  # rich takes a pipe for 80 columns, and cuts figures
-        console = Console(highlight=False, width=_PIPED)
     if parsed.validate:
-        return _validate(console)
+        return _validate(console())
     if parsed.reality:
-        return _reality(console, Reality(duration=parsed.duration, seed=parsed.seed))
+        return _reality(console(), Reality(duration=parsed.duration, seed=parsed.seed))
     study = _study(chosen, arguments)
     with _bar() as bar:
         _fill(study, chosen, bar)
-    return _finish(study, chosen, console)
+    return finish(study, parsed.json, parsed.html)
 
 
 # -- the options ------------------------------------------------------------------------------
@@ -137,25 +130,17 @@ def _seconds(text: str) -> float:
 
 def _study(chosen: _Chosen, arguments: Sequence[str]) -> Study:
     parsed = chosen.parsed
-    return Study(
-        kind="simulate",
-        started=datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=["python", "-m", "benchmarks", "simulate", *arguments],
-        machine={
-            name: value if isinstance(value, int) else str(value)
-            for name, value in machine.describe().items()
-        },
-        settings={
-            "workers": chosen.workers,
-            "connections": parsed.connections,
-            "seed": parsed.seed,
-            "handoff": parsed.handoff,
-            "accept": SECONDS.accept,
-            "ack": SECONDS.ack,
-            "request": SECONDS.request,
-            "kills": parsed.kills,
-        },
-    )
+    settings = {
+        "workers": chosen.workers,
+        "connections": parsed.connections,
+        "seed": parsed.seed,
+        "handoff": parsed.handoff,
+        "accept": SECONDS.accept,
+        "ack": SECONDS.ack,
+        "request": SECONDS.request,
+        "kills": parsed.kills,
+    }
+    return begin("simulate", arguments, settings)
 
 
 def _fill(study: Study, chosen: _Chosen, bar: Progress) -> None:
@@ -211,45 +196,10 @@ def _fill_picks(study: Study, chosen: _Chosen, bar: Progress) -> None:
     bar.remove_task(task)
 
 
-# -- what becomes of it -----------------------------------------------------------------------
+# -- theory and reality -----------------------------------------------------------------------
 
 
-def _finish(study: Study, chosen: _Chosen, console: Console) -> int:
-    parsed = chosen.parsed
-    code = 130 if study.interrupted else 0
-    # First of all, so that nothing that goes wrong in showing it costs the run.
-    if parsed.json is not None:
-        try:
-            save(study, parsed.json)
-        except OSError as error:
-            print(f"--json {parsed.json}: {error.strerror}", file=sys.stderr)
-            code = 1
-    for workload in dict.fromkeys(cell.workload for cell in study.cells):
-        console.print(show.cells(workload, (c for c in study.cells if c.workload == workload)))
-    if study.picks:
-        console.print(show.picks(study.picks))
-    for note in study.notes:
-        console.print(note)
-    if parsed.html is not None:
-        code = _draw(study, parsed.html) or code
-    return code
-
-
-def _draw(study: Study, html: Path) -> int:
-    # Imported when it is asked for: what draws is slow to load, and not installed everywhere.
-    try:
-        report = importlib.import_module("benchmarks.report.html")
-        html.write_text(report.render_html(study), encoding="utf-8")
-    except ImportError as error:
-        print(f"--html {html}: {error}; pip install -e '.[bench]'", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"--html {html}: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _validate(console: Console) -> int:
+def _validate(out: Console) -> int:
     found: list[validate.Row] = []
     with _bar() as bar:
         task = bar.add_task("", total=None)
@@ -258,14 +208,14 @@ def _validate(console: Console) -> int:
                 found.append(row)
                 bar.update(task, description=f"{row.what}: {row.off:+.2%}")
         except KeyboardInterrupt:
-            console.print(show.rows(found))
+            out.print(show.rows(found))
             return 130
-    console.print(show.rows(found))
+    out.print(show.rows(found))
     return 0 if all(row.passed for row in found) else 1
 
 
-def _reality(console: Console, reality: Reality) -> int:
-    console.print(
+def _reality(out: Console, reality: Reality) -> int:
+    out.print(
         f"{reality.workers} workers, {reality.workload.what}, {reality.load:.0%} load: "
         f"{reality.rate:.0f} requests/s for {reality.duration:g} s"
     )
@@ -276,7 +226,7 @@ def _reality(console: Console, reality: Reality) -> int:
     except (MissingPeerError, ProcessError, RealityError) as error:
         print(f"--reality: {error}", file=sys.stderr)
         return 1
-    console.print(show.pairs(found))
+    out.print(show.pairs(found))
     return 0 if all(pair.passed for pair in found) else 1
 
 

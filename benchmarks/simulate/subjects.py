@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from balancer.core.policy import KERNEL_POLICIES, POLICIES
 from balancer.core.policy.guarded import Guarded
-from benchmarks.study.workloads import WORKLOADS, Trouble
+from benchmarks.study.choice import ChoiceError
+from benchmarks.study.workloads import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,14 +23,10 @@ if TYPE_CHECKING:
     Names = Callable[[int], bytes]
     Maker = Callable[[Random, Names], Policy]
 
-__all__ = ["ChoiceError", "maker", "policies", "weights", "workloads"]
+__all__ = ["maker", "policies", "weights"]
 
 _FAST = 10
 """The weight of the others where one is ten times as slow."""
-
-
-class ChoiceError(Exception):
-    """A name that doesn't exist; the message is one sentence with those that do."""
 
 
 def policies(wanted: Iterable[str]) -> list[str]:
@@ -44,17 +41,6 @@ def policies(wanted: Iterable[str]) -> list[str]:
             )
         maker(name)
     return chosen or known
-
-
-def workloads(wanted: Iterable[str]) -> list[Workload]:
-    """The wanted ones, all when none is; ChoiceError."""
-    chosen = list(wanted)
-    for name in chosen:
-        if name not in WORKLOADS:
-            raise ChoiceError(
-                f"--workload {name}: there is none; the workloads are {', '.join(WORKLOADS)}"
-            )
-    return [WORKLOADS[name] for name in chosen] or list(WORKLOADS.values())
 
 
 def maker(name: str) -> Maker | None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.harness import matrix
-from benchmarks.harness.matrix import Options, Subject, Visit, new_study, run_matrix
+from benchmarks.harness.matrix import Options, Subject, Visit, run_matrix, settings
 from benchmarks.loads import LoadError
 from benchmarks.peers import MissingPeerError, Node, Peer
+from benchmarks.study.begin import begin
 from benchmarks.study.record import Sample, Study, load, save
 from benchmarks.study.workloads import WORKLOADS, Workload
 
@@ -85,7 +86,7 @@ def measured(
         return measure(visit, rate)
 
     monkeypatch.setattr(matrix, "measure", fake)
-    study, progress = new_study("policies", ["policies"], OPTIONS), Quiet()
+    study, progress = begin("policies", [], settings(OPTIONS)), Quiet()
     run_matrix(study, [subject(name) for name in names], ROWS, [0.5, 0.9], OPTIONS, progress)
     return study, progress.said
 

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmarks.generator.offer import Harvest
-from benchmarks.harness.arguments import (
-    ChoiceError,
-    add_options,
-    chosen,
-    loads_from,
-    options_from,
-    workloads_from,
-)
+from benchmarks.harness.arguments import add_options, loads_from, options_from, workloads_from
 from benchmarks.harness.capacity import alike, doubt, nominal
 from benchmarks.harness.cell import by_worker, sample_of
 from benchmarks.harness.plan import Subject, Visit
@@ -26,6 +19,7 @@ from benchmarks.harness.progress import Bar, Pace, clock
 from benchmarks.harness.status import Counters, StatusError, counters, read_counters
 from benchmarks.harness.watch import Observed, observed
 from benchmarks.peers import Node
+from benchmarks.study.choice import ChoiceError, chosen
 from benchmarks.study.workloads import WORKLOADS
 
 UNIFORM = WORKLOADS["uniform"]

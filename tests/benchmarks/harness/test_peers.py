@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.harness import peers
-from benchmarks.harness.arguments import ChoiceError
+from benchmarks.harness import peers, take
 from benchmarks.harness.peers import LOADS, REFERENCE, WORKLOADS, selected, subjects
 from benchmarks.peers import Peer
 from benchmarks.peers.warm import Warm
 from benchmarks.study import record, workloads
+from benchmarks.study.choice import ChoiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class _Runs:
         self.names: list[str] = []
         self.workloads: list[str] = []
         self.loads: list[float] = []
-        monkeypatch.setattr(peers, "run_matrix", self)
+        monkeypatch.setattr(take, "run_matrix", self)
 
     def __call__(
         self,

@@ -15,8 +15,9 @@ from benchmarks.simulate.clock import Clock
 from benchmarks.simulate.estimate import estimate
 from benchmarks.simulate.picks import cost, costs
 from benchmarks.simulate.reality import Pair, Reality, compare
-from benchmarks.simulate.subjects import ChoiceError, maker, policies, weights
+from benchmarks.simulate.subjects import maker, policies, weights
 from benchmarks.simulate.tally import CURVE, Histogram
+from benchmarks.study.choice import ChoiceError
 from benchmarks.study.workloads import WORKLOADS
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.harness.finish import finish, plain
-from benchmarks.study.record import Cell, Sample, Study, load
+from benchmarks.report import finish as module
+from benchmarks.report.finish import check, finish
+from benchmarks.study.record import Cell, RecordError, Sample, Study, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,14 +42,10 @@ def study(*, interrupted: bool = False) -> Study:
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Study]:
     """What the report was given; it draws `<html>`."""
     seen: list[Study] = []
-    for name, attribute, does in (
-        ("tables", "print_study", seen.append),
-        ("html", "render_html", lambda _: "<html>"),
-    ):
-        module = ModuleType(name)
-        setattr(module, attribute, does)
-        monkeypatch.setitem(sys.modules, f"benchmarks.report.{name}", module)
-    monkeypatch.setitem(sys.modules, "benchmarks.report", ModuleType("report"))
+    monkeypatch.setattr(module, "print_study", lambda study, _console: seen.append(study))
+    page = ModuleType("html")
+    page.render_html = lambda _study: "<html>"  # type: ignore[attr-defined]  # that is the point
+    monkeypatch.setitem(sys.modules, "benchmarks.report.html", page)
     return seen
 
 
@@ -75,16 +72,20 @@ def test_a_file_that_can_not_be_written_is_a_sentence(
     )
 
 
-def test_without_a_report_there_are_plain_lines(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "benchmarks.report.tables", None)
-    monkeypatch.setitem(sys.modules, "benchmarks.report.html", None)
-    assert finish(study(), None, tmp_path / "a.html") == 1
-    out, err = capsys.readouterr()
-    assert out == plain(study()) + "\n"
-    assert "errors {'eof': 1} so this measured the generator\n" in out
+def test_all_is_shown_where_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert finish(study(), None, None) == 0
+    out = capsys.readouterr().out
+    assert "1 eof" in out
+    assert "so this measured the generator" in out
     assert "node is not on PATH" in out
-    assert err == (
-        f"--html {tmp_path / 'a.html'}: what draws it is not installed: pip install -e '.[bench]'\n"
-    )
+
+
+def test_a_page_that_can_not_be_drawn_is_known_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "benchmarks.report.html", None)
+    check(tmp_path / "a.json", None)
+    with pytest.raises(RecordError, match=r"^--html .*: .* is not installed: pip install"):
+        check(None, tmp_path / "a.html")
+    with pytest.raises(RecordError, match="there is no folder"):
+        check(tmp_path / "nowhere" / "a.json", None)
