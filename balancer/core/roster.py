@@ -85,8 +85,7 @@ class Roster:
         self.appoint_all()
 
     def name_of(self, worker: int) -> bytes:
-        """What policies that go by names call a worker: its slot, so that the next in it
-        inherits its keys."""
+        """What policies that go by names call a worker: its slot, whose next one has its keys."""
         return b"slot %d" % self.books[worker].slot
 
     def leave(self, worker: int) -> WorkerBook:

@@ -63,7 +63,7 @@ def connect(port: int, source: str) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((source, 0))
         code = sock.connect_ex(("127.0.0.1", port))
-    except BaseException:
+    except BaseException:  # until it is returned it is ours
         sock.close()
         raise
     if code in _CONNECTING:

@@ -87,7 +87,7 @@ class Farm(Peer):
         try:
             self._ports = [server.port for server in servers]
             running = super().start(1)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else knows of them yet
             for server in servers:
                 server.close()
             raise
@@ -110,7 +110,7 @@ def _start_together(peers: Sequence[Peer]) -> list[RunningPeer]:
         try:
             wait(starting)
             return [future.result() for future in starting]
-        except BaseException:
+        except BaseException:  # Ctrl-C too; who is starting is waited for, and ended
             for future in starting:
                 if future.exception() is None:
                     future.result().close()

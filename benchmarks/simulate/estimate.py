@@ -127,7 +127,8 @@ def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     size = len(rows)
     for i in range(size):
-        best = max(range(i, size), key=lambda r, i=i: abs(rows[r][i]))  # type: ignore[misc]
+        column = [abs(row[i]) for row in rows[i:]]
+        best = i + column.index(max(column))
         rows[i], rows[best] = rows[best], rows[i]
         for r in range(size):
             if r != i:

@@ -76,7 +76,7 @@ async def test_a_slow_worker_is_left_by_those_that_have_waited_for_as_long() -> 
         for _ in range(3):
             connect(s, client_of(1, 2))
         first = await slow.next()
-        await trio.sleep(0.06)
+        await trio.sleep(0.06)  # its slowness is the subject: most of the recall's 0.1 s
         slow.answer(first)
         await slow.next()
         assert await other.take() == 3

@@ -43,9 +43,9 @@ class Brittle:
 
     forget = withdraw
 
-    def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002
+    def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002 (protocol)
         if (wrong := self._wear()) is not ...:
-            return wrong  # type: ignore[return-value]
+            return wrong  # type: ignore[return-value]  # what a user's policy might return
         return self._offered.popitem()[0] if self._offered else None
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def test_it_needs_what_the_policy_needs() -> None:
         def offer(self, member: int, load: float = 0, weight: float = 1) -> None: ...
         def withdraw(self, member: int) -> None: ...
         def forget(self, member: int) -> None: ...
-        def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002
+        def pick(self, key: bytes = b"") -> int | None:  # noqa: ARG002 (protocol)
             return None
 
         def __len__(self) -> int:
