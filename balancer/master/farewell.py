@@ -66,8 +66,7 @@ class Farewell:
             self._ports.slot_down(worker.slot, self._dispatcher)
         self._observer.closed(worker)
         if booting:
-            worker.signal(signal.SIGTERM)  # heard at once until its loop runs, and from then on:
-            self._tell_to_quit(worker)
+            self._nursery.start_soon(self._wake_and_quit, worker)
         else:
             self._nursery.start_soon(worker.tell, Drain(seconds, leave, closing))
             if leave:
@@ -90,6 +89,12 @@ class Farewell:
     def _tell_to_quit(self, worker: WorkerHandle) -> None:
         self._nursery.start_soon(worker.tell, Quit())
         self._nursery.start_soon(self._end, worker, 0.0)
+
+    async def _wake_and_quit(self, worker: WorkerHandle) -> None:
+        """Its loop hears the message; until that runs the signal makes it look for one."""
+        self._nursery.start_soon(self._end, worker, 0.0)
+        await worker.tell(Quit())
+        worker.signal(signal.SIGTERM)
 
     async def _end(self, worker: WorkerHandle, seconds: float) -> None:
         """Kill a worker that doesn't end by itself."""

@@ -64,8 +64,6 @@ __all__ = ["main", "preload", "read_hooks", "warm"]
 logger = logging.getLogger("balancer")
 
 ASYNCIO_EXTRAS = ("uvloop", "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto")
-QUIT_WITHIN = 0.5
-"""Seconds between the master's SIGTERM to a worker that boots and the ``Quit`` that follows."""
 
 
 def warm(config: WorkerConfig) -> None:
@@ -231,10 +229,10 @@ class _EarlyTerm:
             signal.raise_signal(number)
 
     def _told_to_end(self) -> bool:
-        """Whether the master has said ``Quit``, right behind its SIGTERM, or is gone."""
+        """Whether the master has said ``Quit``, right before its SIGTERM, or is gone."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
-        return bool(poll.poll(QUIT_WITHIN * 1000))
+        return bool(poll.poll(0))
 
     def pass_on(self) -> None:
         """From now on the kernel keeps it."""

@@ -126,14 +126,14 @@ def test_term_before_anything_else_is_kept_too() -> None:
 
 
 @pytest.mark.parametrize("why", ["quit", "eof"])
-def test_with_a_quit_behind_it_or_no_master_it_is_the_end_at_once(why: str) -> None:
+def test_with_a_quit_before_it_or_no_master_it_is_the_end_at_once(why: str) -> None:
     with booting() as worker:
         worker.line.recv(7)
-        os.kill(worker.pid, signal.SIGTERM)
         if why == "quit":
             worker.control.sendall(encode_frame(Quit()))
         else:
             worker.control.close()
+        os.kill(worker.pid, signal.SIGTERM)
         assert exit_code(worker.pid) == -signal.SIGTERM
 
 
