@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 __all__ = [
-    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "ForkServerStatus", "GetStatus",
-    "ListenerStatus", "MasterStatus", "Reload", "Reopen", "Reply", "Request", "Scale", "Status",
-    "Stop", "UpstreamStatus", "WorkerStatus", "decode_reply", "decode_request", "encode",
-    "is_degraded", "to_status",
+    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "DrainUpstream",
+    "ForkServerStatus", "GetStatus", "ListenerStatus", "LogLevel", "MasterStatus", "Reload",
+    "Reopen", "Reply", "Request", "Restart", "Resume", "ResumeUpstream", "Scale", "Status", "Stop",
+    "Upgrade", "UpstreamStatus", "Weigh", "WorkerStatus", "decode_reply", "decode_request",
+    "encode", "is_degraded", "to_status",
 ]  # fmt: skip
 
 PROTOCOL = 1
@@ -43,7 +44,25 @@ class GetStatus(_Message, frozen=True, tag="status"):
 
 
 class Reload(_Message, frozen=True, tag="reload"):
-    """Begin a rolling restart."""
+    """Read the configuration again and roll the workers.
+
+    Here and elsewhere ``wait`` asks for the reply when the thing is done, not when it is begun.
+    """
+
+    wait: bool = False
+
+
+class Restart(_Message, frozen=True, tag="restart"):
+    """Roll the workers, or one of them, with the configuration as it is."""
+
+    worker_id: int | None = None
+    wait: bool = False
+
+
+class Upgrade(_Message, frozen=True, tag="upgrade"):
+    """Start another master, perhaps of another version, and leave when it serves."""
+
+    wait: bool = False
 
 
 class Reopen(_Message, frozen=True, tag="reopen"):
@@ -51,24 +70,74 @@ class Reopen(_Message, frozen=True, tag="reopen"):
 
 
 class Scale(_Message, frozen=True, tag="scale"):
-    """Have that many workers."""
+    """Have that many workers, or so many more or less than there are."""
 
-    workers: int
+    workers: int | None = None
+    by: int = 0
+    wait: bool = False
 
 
 class Drain(_Message, frozen=True, tag="drain"):
     """Take one worker out of service, by its id: it finishes what it has and stays, idle."""
 
     worker_id: int
+    wait: bool = False
+
+
+class Resume(_Message, frozen=True, tag="resume"):
+    """Put a worker that was drained back into service."""
+
+    worker_id: int
+
+
+class DrainUpstream(_Message, frozen=True, tag="drain-upstream"):
+    """Give an upstream no new requests; those in progress finish."""
+
+    upstream: str
+    wait: bool = False
+
+
+class ResumeUpstream(_Message, frozen=True, tag="resume-upstream"):
+    """Give an upstream that was drained requests again."""
+
+    upstream: str
+
+
+class Weigh(_Message, frozen=True, tag="weight"):
+    """Give an upstream another share."""
+
+    upstream: str
+    weight: int
+
+
+class LogLevel(_Message, frozen=True, tag="log-level"):
+    """Log more, or less: master and workers."""
+
+    level: str
 
 
 class Stop(_Message, frozen=True, tag="stop"):
     """Stop the server; ``quick`` doesn't wait for requests."""
 
     quick: bool = False
+    wait: bool = False
 
 
-Request = GetStatus | Reload | Reopen | Scale | Drain | Stop
+Request = (
+    GetStatus
+    | Reload
+    | Restart
+    | Upgrade
+    | Reopen
+    | Scale
+    | Drain
+    | Resume
+    | DrainUpstream
+    | ResumeUpstream
+    | Weigh
+    | LogLevel
+    | Stop
+)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -189,9 +258,17 @@ def decode_request(line: bytes) -> Request:
         request: Request = _requests.decode(line)
     except _GARBAGE as error:
         raise ControlError(f"not a request of this server: {error}") from None
-    if isinstance(request, Scale) and not 1 <= request.workers <= MAX_WORKERS:
-        raise ControlError(f"scale {request.workers}: must be from 1 to {MAX_WORKERS} workers")
+    if isinstance(request, Scale):
+        _check_scale(request)
     return request
+
+
+def _check_scale(request: Scale) -> None:
+    if request.workers is None:
+        if not request.by:
+            raise ControlError("scale: say how many workers, or how many more or less")
+    elif not 1 <= request.workers <= MAX_WORKERS:
+        raise ControlError(f"scale {request.workers}: must be from 1 to {MAX_WORKERS} workers")
 
 
 def decode_reply(line: bytes) -> Reply:

@@ -19,14 +19,21 @@ from balancer.core.control import (
     MAX_LINE,
     ControlError,
     Drain,
+    DrainUpstream,
     GetStatus,
+    LogLevel,
     Reload,
     Reopen,
     Reply,
     Request,
+    Restart,
+    Resume,
+    ResumeUpstream,
     Scale,
     Status,
     Stop,
+    Upgrade,
+    Weigh,
     decode_request,
     encode,
 )
@@ -60,23 +67,51 @@ class Commands(Protocol):
         """Everything, now."""
         ...
 
-    async def reload(self) -> None:
-        """Begin a rolling restart."""
+    async def reload(self, *, wait: bool = False) -> None:
+        """Begin to read the configuration again and to roll the workers; or do so (``wait``)."""
+        ...
+
+    async def restart(self, worker_id: int | None, *, wait: bool = False) -> None:
+        """Roll the workers, or replace one, with the configuration as it is."""
+        ...
+
+    async def upgrade(self, *, wait: bool = False) -> None:
+        """Begin to be replaced by another master."""
         ...
 
     async def reopen(self) -> None:
         """Have the workers open their log files anew."""
         ...
 
-    async def scale(self, workers: int) -> None:
-        """Have that many workers."""
+    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> None:
+        """Have that many workers; without a number, ``by`` more or less."""
         ...
 
-    async def drain(self, worker_id: int) -> None:
+    async def drain(self, worker_id: int, *, wait: bool = False) -> None:
         """Drain one worker."""
         ...
 
-    async def stop(self, *, quick: bool) -> None:
+    async def resume(self, worker_id: int) -> None:
+        """Put it back into service."""
+        ...
+
+    async def drain_upstream(self, upstream: str, *, wait: bool = False) -> None:
+        """Give an upstream no new requests."""
+        ...
+
+    async def resume_upstream(self, upstream: str) -> None:
+        """Give it requests again."""
+        ...
+
+    async def weigh(self, upstream: str, weight: int) -> None:
+        """Give it another share."""
+        ...
+
+    async def log_level(self, level: str) -> None:
+        """Log more, or less."""
+        ...
+
+    async def stop(self, *, quick: bool, wait: bool = False) -> None:
         """Stop the server."""
         ...
 
@@ -212,17 +247,32 @@ async def _answer(request: Request, commands: Commands) -> Reply:
     return Reply(ok=True)
 
 
-async def _obey(request: Reload | Reopen | Scale | Drain | Stop, commands: Commands) -> None:
-    if isinstance(request, Reload):
-        await commands.reload()
-    elif isinstance(request, Reopen):
-        await commands.reopen()
-    elif isinstance(request, Scale):
-        await commands.scale(request.workers)
-    elif isinstance(request, Drain):
-        await commands.drain(request.worker_id)
-    else:
-        await commands.stop(quick=request.quick)
+async def _obey(request: Request, commands: Commands) -> None:
+    match request:
+        case Reload(wait=wait):
+            await commands.reload(wait=wait)
+        case Restart(worker_id=worker_id, wait=wait):
+            await commands.restart(worker_id, wait=wait)
+        case Upgrade(wait=wait):
+            await commands.upgrade(wait=wait)
+        case Reopen():
+            await commands.reopen()
+        case Scale(workers=workers, by=by, wait=wait):
+            await commands.scale(workers, by=by, wait=wait)
+        case Drain(worker_id=worker_id, wait=wait):
+            await commands.drain(worker_id, wait=wait)
+        case Resume(worker_id=worker_id):
+            await commands.resume(worker_id)
+        case DrainUpstream(upstream=upstream, wait=wait):
+            await commands.drain_upstream(upstream, wait=wait)
+        case ResumeUpstream(upstream=upstream):
+            await commands.resume_upstream(upstream)
+        case Weigh(upstream=upstream, weight=weight):
+            await commands.weigh(upstream, weight)
+        case LogLevel(level=level):
+            await commands.log_level(level)
+        case Stop(quick=quick, wait=wait):
+            await commands.stop(quick=quick, wait=wait)
 
 
 async def _send(client: trio.socket.SocketType, reply: Reply) -> None:

@@ -91,8 +91,9 @@ class Operations:
             self._upstreams,
         )
 
-    async def reload(self) -> None:
+    async def reload(self, *, wait: bool = False) -> None:
         """Begin a rolling restart; during one, exactly one more follows, however often asked."""
+        _refuse(wait, "reload --wait")
         self._refuse_when_stopping("reload")
         if self.phase is Phase.RELOADING:
             self._again = True
@@ -100,9 +101,40 @@ class Operations:
             self.phase = Phase.RELOADING
             self._nursery.start_soon(self._roll)
 
-    async def scale(self, workers: int) -> None:
+    async def restart(self, worker_id: int | None, *, wait: bool = False) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "restart")
+
+    async def upgrade(self, *, wait: bool = False) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "upgrade")
+
+    async def resume(self, worker_id: int) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "resume")
+
+    async def drain_upstream(self, upstream: str, *, wait: bool = False) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "drain")
+
+    async def resume_upstream(self, upstream: str) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "resume")
+
+    async def weigh(self, upstream: str, weight: int) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "weight")
+
+    async def log_level(self, level: str) -> None:  # noqa: ARG002
+        """Not yet."""
+        _refuse(True, "log-level")
+
+    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> None:
         """Have that many workers."""
         self._refuse_when_stopping("scale")
+        _refuse(wait, "scale --wait")
+        if workers is None:
+            workers = len(self._supervisor.slots) + by
         if not 1 <= workers <= MAX_WORKERS:
             raise UsageError(f"scale {workers}: there can be 1 to {MAX_WORKERS} workers")
         slots = self._supervisor.slots
@@ -116,8 +148,9 @@ class Operations:
         if workers != before:
             self._hooks.nworkers_changed(workers, before)
 
-    async def drain(self, worker_id: int) -> None:
+    async def drain(self, worker_id: int, *, wait: bool = False) -> None:
         """Take a worker out of service: it finishes what it has, and stays, idle."""
+        _refuse(wait, "drain --wait")
         self._refuse_when_stopping("drain")
         worker = self._supervisor.workers.get(worker_id)
         if worker is None or worker.state not in {State.READY, State.STALLED, State.DRAINING}:
@@ -135,8 +168,9 @@ class Operations:
         for worker in self._workers():
             self._nursery.start_soon(worker.tell, Reopen())
 
-    async def stop(self, *, quick: bool) -> None:
+    async def stop(self, *, quick: bool, wait: bool = False) -> None:
         """Begin to stop; when stopping already, kill."""
+        _refuse(wait, "stop --wait")
         if self.phase is Phase.STOPPING:
             logger.warning("asked to stop again: killing %d worker(s)", len(self._workers()))
             self._supervisor.stopping = True
@@ -172,9 +206,9 @@ class Operations:
             logger.info("SIGUSR1: reopening the log files")
             await self.reopen()
         elif number is signal.SIGTTIN:
-            await self.scale(len(self._supervisor.slots) + 1)
+            await self.scale(None, by=1)
         elif number is signal.SIGTTOU:
-            await self.scale(len(self._supervisor.slots) - 1)
+            await self.scale(None, by=-1)
         else:
             logger.info("%s is ignored", number.name)
 
@@ -246,6 +280,12 @@ class Operations:
     def _refuse_when_stopping(self, what: str) -> None:
         if self.phase is Phase.STOPPING:
             raise RunError(f"{what}: the server is stopping")
+
+
+def _refuse(asked: bool, what: str) -> None:
+    """What can be asked for and isn't there yet."""
+    if asked:
+        raise RunError(f"{what}: can't be done yet")
 
 
 SIGNALS = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from balancer.settings.app import Interface
 from balancer.settings.binds import DEFAULT_BIND, Bind
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from balancer.settings.origin import Origin
     from balancer.settings.source import ConfigSource
 
-__all__ = ["FOR_APPS_ONLY", "SETTINGS", "UPSTREAM", "Alias", "Setting", "Settings"]
+__all__ = ["FOR_APPS_ONLY", "SETTINGS", "UPSTREAM", "Alias", "Service", "Setting", "Settings"]
 
 APPS = "App"
 LISTEN = "Listening"
@@ -479,6 +479,11 @@ class Settings:
         default_text="NAME.sock in a folder of yours",
     )  # fmt: skip
     no_control: bool = _setting(False, SWITCH, MANAGE, "make no control socket")
+    services: tuple[Service, ...] = ()
+    """What is served, where a file's tables say more than one thing; empty: ``app``, or
+    ``upstreams``, or the demo."""
+    service_of_bind: tuple[int, ...] = ()
+    """For each of ``bind`` the index of its service; empty where there are no services."""
     config: ConfigSource | None = dataclasses.field(default=None, compare=False, repr=False)
     """Where the workers' hooks are."""
     origins: Mapping[str, Origin] = dataclasses.field(
@@ -489,6 +494,21 @@ class Settings:
         """Where a setting's value was given, to begin an error message with: ``-b``."""
         origin = self.origins.get(name)
         return str(origin) if origin else SETTINGS[name].short or SETTINGS[name].flag
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An app or a pool of upstreams, as a table of a file says it.
+
+    Attributes:
+        name: The table's: ``site`` of ``[apps.site]``, ``api`` of ``[pools.api]``.
+        settings: Everything that holds for it: what its table says, and for the rest what holds
+            for all.  A pool has ``upstreams``, an app has not.
+    """
+
+    name: str
+    settings: Settings
 
 
 FOR_APPS_ONLY = frozenset({

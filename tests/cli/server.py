@@ -20,8 +20,8 @@ class Stopping(FakeCommands):
         super().__init__()
         self.scope = scope
 
-    async def stop(self, *, quick: bool) -> None:
-        await super().stop(quick=quick)
+    async def stop(self, *, quick: bool, wait: bool = False) -> None:
+        await super().stop(quick=quick, wait=wait)
         self.scope.cancel()
 
 

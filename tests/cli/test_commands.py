@@ -96,13 +96,25 @@ OTHER_VERSION = (
 @pytest.mark.parametrize(
     ("args", "heard", "output"),
     [
-        (["reload"], {"do": "reload", "v": 1}, "reloading\n"),
+        (["reload"], {"do": "reload", "v": 1, "wait": False}, "reloading\n"),
         (["reopen"], {"do": "reopen", "v": 1}, "reopening\n"),
-        (["scale", "3"], {"do": "scale", "v": 1, "workers": 3}, "scaling to 3 workers\n"),
-        (["scale", "1"], {"do": "scale", "v": 1, "workers": 1}, "scaling to 1 worker\n"),
-        (["drain", "7"], {"do": "drain", "v": 1, "worker_id": 7}, "draining worker 7\n"),
-        (["stop"], {"do": "stop", "v": 1, "quick": False}, "stopping\n"),
-        (["stop", "--quick"], {"do": "stop", "v": 1, "quick": True}, "stopping\n"),
+        (
+            ["scale", "3"],
+            {"do": "scale", "v": 1, "workers": 3, "by": 0, "wait": False},
+            "scaling to 3 workers\n",
+        ),
+        (
+            ["scale", "1"],
+            {"do": "scale", "v": 1, "workers": 1, "by": 0, "wait": False},
+            "scaling to 1 worker\n",
+        ),
+        (
+            ["drain", "7"],
+            {"do": "drain", "v": 1, "worker_id": 7, "wait": False},
+            "draining worker 7\n",
+        ),
+        (["stop"], {"do": "stop", "v": 1, "quick": False, "wait": False}, "stopping\n"),
+        (["stop", "--quick"], {"do": "stop", "v": 1, "quick": True, "wait": False}, "stopping\n"),
     ],
 )
 def test_commands(home: Path, args: list[str], heard: dict[str, object], output: str) -> None:

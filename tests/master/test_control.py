@@ -51,22 +51,48 @@ class FakeCommands:
         self.calls.append("status")
         return status("ready", "draining")
 
-    async def reload(self) -> None:
-        self.calls.append("reload")
+    async def reload(self, *, wait: bool = False) -> None:
+        self._note("reload", wait=wait)
+
+    async def restart(self, worker_id: int | None, *, wait: bool = False) -> None:
+        self._note("restart", worker_id, wait=wait)
+
+    async def upgrade(self, *, wait: bool = False) -> None:
+        self._note("upgrade", wait=wait)
 
     async def reopen(self) -> None:
-        self.calls.append("reopen")
+        self._note("reopen")
 
-    async def scale(self, workers: int) -> None:
-        self.calls.append(("scale", workers))
+    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> None:
+        self._note("scale", by if workers is None else workers, wait=wait)
 
-    async def drain(self, worker_id: int) -> None:
+    async def drain(self, worker_id: int, *, wait: bool = False) -> None:
         if worker_id != 1:
             raise UsageError(f"drain {worker_id}: no such worker")
-        self.calls.append(("drain", worker_id))
+        self._note("drain", worker_id, wait=wait)
 
-    async def stop(self, *, quick: bool) -> None:
-        self.calls.append(("stop", quick))
+    async def resume(self, worker_id: int) -> None:
+        self._note("resume", worker_id)
+
+    async def drain_upstream(self, upstream: str, *, wait: bool = False) -> None:
+        self._note("drain", upstream, wait=wait)
+
+    async def resume_upstream(self, upstream: str) -> None:
+        self._note("resume", upstream)
+
+    async def weigh(self, upstream: str, weight: int) -> None:
+        self._note("weight", upstream, weight)
+
+    async def log_level(self, level: str) -> None:
+        self._note("log-level", level)
+
+    async def stop(self, *, quick: bool, wait: bool = False) -> None:
+        self._note("stop", quick, wait=wait)
+
+    def _note(self, *call: object, wait: bool = False) -> None:
+        """A word, its arguments, and that it was to be waited for."""
+        noted = (*call, "wait") if wait else call
+        self.calls.append(noted if len(noted) > 1 else noted[0])
 
 
 class Server:
@@ -203,8 +229,8 @@ async def test_clients_that_vanish(server: Server) -> None:
 
 async def test_the_answer_to_stop_survives_the_stop(tmp_path: Path) -> None:
     class Stopping(FakeCommands):
-        async def stop(self, *, quick: bool) -> None:
-            await super().stop(quick=quick)
+        async def stop(self, *, quick: bool, wait: bool = False) -> None:
+            await super().stop(quick=quick, wait=wait)
             master.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
