@@ -10,9 +10,10 @@ import os
 from typing import TYPE_CHECKING
 
 from balancer.errors import UsageError
-from balancer.settings.files import suggestion, text_of
 from balancer.settings.origin import Given, Origin, Rank
+from balancer.settings.suggest import suggestion
 from balancer.settings.table import SETTINGS
+from balancer.settings.values import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ def read_arguments(arguments: Mapping[str, object]) -> list[Given]:
     found = []
     for name, value in arguments.items():
         if name not in SETTINGS:
-            raise UsageError(f"{name}: there is no such setting{suggestion(name)}")
+            raise UsageError(f"{name}: there is no such setting{suggestion(name, SETTINGS)}")
         if value is None and name != "recall":
             continue
         found.append(_given(name, value))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from balancer.errors import UsageError
 from balancer.settings.app import Interface, parse_app
 
 if TYPE_CHECKING:
@@ -18,26 +17,28 @@ TRIO_ONLY = (
 )  # fmt: skip
 
 
-def check_engine(settings: Settings) -> None:
-    """Refuse what can't work, before any worker is forked.
+def check_engine(settings: Settings) -> str | None:
+    """What can't work, found before any worker is forked.
 
-    Raises:
-        UsageError: uvicorn isn't installed, or the app isn't one for it.
+    uvicorn isn't installed, or what is served isn't an app for it.
     """
     if settings.engine != "uvicorn":
-        return
+        return None
     where = f"{settings.where('engine')} uvicorn"
+    if settings.services:
+        return f"{where}: serves one app; what stands in tables needs the trio engine"
     if settings.app is None:
-        raise UsageError(f"{where}: needs an APP; the demo app is for the trio engine")
+        return f"{where}: needs an APP; the demo app is for the trio engine"
     interface = parse_app(settings.app).interface
     word = interface.value if interface else settings.interface
     if word not in {"auto", Interface.ASGI.value}:
-        raise UsageError(f"{where}: serves ASGI apps, not {word}; leave it out")
+        return f"{where}: serves ASGI apps, not {word}; leave it out"
 
     from importlib.util import find_spec
 
     if find_spec("uvicorn") is None:
-        raise UsageError(f"{where}: uvicorn isn't installed; pip install 'balancer[uvicorn]'")
+        return f"{where}: uvicorn isn't installed; pip install 'balancer[uvicorn]'"
+    return None
 
 
 def unheard(settings: Settings) -> list[str]:

@@ -21,16 +21,16 @@ from balancer.settings.policy import check_policy, check_worker_policy
 from balancer.settings.probe import check_probe
 from balancer.settings.trust import parse_peer
 from balancer.settings.units import parse_duration, parse_size, show_duration, show_size
-from balancer.settings.upstream import MAX_WEIGHT, check_upstream
+from balancer.settings.upstream import MAX_WEIGHT, check_upstream, upstream_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT", "NAME",
     "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH", "SWITCH",
     "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WEIGHTS", "WORKERS", "WORKER_POLICY",
-    "Kind", "choice", "count", "duration", "percent", "size",
+    "Inline", "Kind", "choice", "count", "duration", "percent", "size",
 ]  # fmt: skip
 
 _NUMBERS = (int, float, str)
@@ -39,6 +39,21 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 5.6.2
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?").fullmatch
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """How a TOML file may also say a value: as a table with these keys.
+
+    Attributes:
+        keys: The type that each has.
+        needed: The one that has to be there.
+        text: What the table is as text; raises ``ValueError``.
+    """
+
+    keys: Mapping[str, type]
+    needed: str
+    text: Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,7 @@ class Kind:
         commas: One text may hold several of them; in the environment it always may.
         between: What is between several of them in the environment; None is white space, for those
             that hold commas themselves.
+        inline: How a table says it, where one may.
     """
 
     metavar: str
@@ -65,6 +81,7 @@ class Kind:
     many: bool = False
     commas: bool = False
     between: str | None = ","
+    inline: Inline | None = None
 
 
 def count(lowest: int = 0, highest: int = 2**31 - 1, *, off: bool = False) -> Kind:
@@ -269,8 +286,11 @@ VARIABLES = Kind("NAME=VALUE", _variable, wants="a string or a list of strings",
 ROOT_PATH = Kind("PATH", _root_path)
 PEERS = Kind("ADDRESS", parse_peer, wants="a string or a list of strings", many=True, commas=True)
 UPSTREAMS = Kind(
-    "UPSTREAM", check_upstream, wants="a string or a list of strings", many=True, between=None
-)
+    "UPSTREAM", check_upstream, wants="a string or a list of strings", many=True, between=None,
+    inline=Inline(
+        {"address": str, "weight": int, "max": int, "backup": bool}, "address", upstream_text
+    ),
+)  # fmt: skip
 POLICY = Kind("POLICY", check_policy)
 WORKER_POLICY = Kind("POLICY", check_worker_policy)
 WEIGHTS = Kind(

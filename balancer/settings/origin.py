@@ -1,4 +1,4 @@
-"""Who gave a value: the words that an error message, and one day ``balancer config``, say."""
+"""Who gave a value: the words that an error message, and ``balancer config``, say."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ class Given:
         origin: Where it was written.
         shown: How it looks there, for messages.
         texts: The texts to parse; more than one for a list.
+        parts: The items of a list in a file, each with a place of its own; empty: there are only
+            the texts.
+        broken: It can't be parsed, and that has been said already.
     """
 
     setting: str
     origin: Origin
     shown: str
     texts: tuple[str, ...]
+    parts: tuple[Given, ...] = ()
+    broken: bool = False
 
     def __str__(self) -> str:
         separator = {Rank.ENV: "=", Rank.FILE: " = ", Rank.ARGUMENT: "="}.get(self.origin.rank, " ")

@@ -44,8 +44,8 @@ def read_python(source: ConfigSource) -> Config:
     """What a Python file or module says, its settings unparsed, and what a program has named.
 
     Raises:
-        UsageError: it can't be read; it fails, with its own traceback as details; a value's type
-            is wrong; a hook can't be called.
+        UsageError: it can't be read; it fails, with its own traceback as details; a hook can't be
+            called.  A value of a wrong type is in the result.
     """
     config = _read(source) if source.name else Config([])
     if not source.calls:
@@ -66,14 +66,16 @@ def _read(source: ConfigSource) -> Config:
     except UsageError as error:
         name = str(error).partition(" ")[0].rstrip(":")
         raise UsageError(f"{_place(source.name, lines.get(name))}{error}") from None
-    given, lacking = [], []
+    given: list[Given] = []
+    errors: list[UsageError] = []
+    lacking = []
     for name, value in names.items():
         if name in HOOKS or value is None or isinstance(value, ModuleType):
             continue
         found = translate(name, value)
         if found is not None:
             origin = Origin(Rank.FILE, name, source.name, lines.get(name))
-            given.append(_given(origin, *found, shown=value))
+            given.append(_given(origin, *found, shown=value, errors=errors))
         elif name in LACKING and not is_off(name, value):
             lacking.append(name)
     workers_need_it = any(name in WORKER_HOOKS for name in functions)
@@ -82,6 +84,7 @@ def _read(source: ConfigSource) -> Config:
         functions,
         source if workers_need_it else None,
         _warn(source.name, lacking, _slips(names)),
+        errors=tuple(errors),
     )
 
 
@@ -134,14 +137,17 @@ def _failure(source: ConfigSource, error: BaseException) -> UsageError:
 # -- what it says ---------------------------------------------------------------------------------
 
 
-def _given(origin: Origin, setting: str, value: object, *, shown: object) -> Given:
+def _given(
+    origin: Origin, setting: str, value: object, *, shown: object, errors: list[UsageError]
+) -> Given:
     kind = SETTINGS[setting].kind
     items = list(value) if kind.many and isinstance(value, list | tuple) else [value]
     texts = tuple(_text(item, kind) for item in items)
     given = Given(setting, origin, _show(shown), tuple(one for one in texts if one is not None))
     # an empty list of anything but addresses is no mistake: there are none
     if None in texts or (not texts and setting == "bind"):
-        raise UsageError(f"{given}: must be {kind.wants}")
+        errors.append(UsageError(f"{given}: must be {kind.wants}"))
+        return dataclasses.replace(given, broken=True)
     return given
 
 

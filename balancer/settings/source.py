@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from balancer.settings.origin import Given
+    from balancer.errors import UsageError
+    from balancer.settings.origin import Given, Origin
 
-__all__ = ["Config", "ConfigSource"]
+__all__ = ["Config", "ConfigSource", "Listener", "Table"]
 
 MODULE = "python:"
 
@@ -41,17 +42,58 @@ class ConfigSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """One ``[apps.NAME]`` or ``[pools.NAME]`` of a file, unparsed.
+
+    Attributes:
+        kind: ``apps`` or ``pools``.
+        name: What a listener calls it.
+        origin: Where it begins.
+        given: Its settings.
+    """
+
+    kind: str
+    name: str
+    origin: Origin
+    given: tuple[Given, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One ``[[listeners]]`` of a file, unparsed.
+
+    Attributes:
+        origin: Where it begins.
+        bind: Where to listen; None: it doesn't say.
+        service: The table that is served there, as its kind, its name, and how that is written;
+            None: it doesn't say.
+        broken: What it serves can't be known, and that has been said already.
+    """
+
+    origin: Origin
+    bind: Given | None
+    service: tuple[str, str, Given] | None
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What a file says.
 
     Attributes:
-        given: Its settings, unparsed.
+        given: Its settings for all, unparsed.
         functions: Its hooks, by name.
         source: Where to read the hooks again, None if the workers need none of them.
         warning: What the user should know: settings that there are elsewhere but not here.
+        tables: Its apps and pools.
+        listeners: What says where they are served.
+        errors: What is wrong with keys and types; what is wrong with values is seen later.
     """
 
     given: list[Given]
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     source: ConfigSource | None = None
     warning: str | None = None
+    tables: tuple[Table, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    errors: tuple[UsageError, ...] = ()

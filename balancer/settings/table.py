@@ -59,7 +59,10 @@ if TYPE_CHECKING:
     from balancer.settings.origin import Origin
     from balancer.settings.source import ConfigSource
 
-__all__ = ["FOR_APPS_ONLY", "SETTINGS", "UPSTREAM", "Alias", "Service", "Setting", "Settings"]
+__all__ = [
+    "FOR_APPS_ONLY", "OF_APPS", "OF_POOLS", "SETTINGS", "UPSTREAM", "Alias", "Service", "Setting",
+    "Settings",
+]  # fmt: skip
 
 APPS = "App"
 LISTEN = "Listening"
@@ -70,6 +73,13 @@ HTTP = "HTTP limits"
 WEBSOCKET = "WebSocket"
 MANAGE = "Running"
 UPSTREAM = "Upstreams"
+
+OF_APPS = "apps"
+OF_POOLS = "pools"
+# what a file may also say of one app or one pool alone; a setting may differ from its group
+TABLES = {
+    APPS: (OF_APPS,), HTTP: (OF_APPS, OF_POOLS), WEBSOCKET: (OF_APPS,), UPSTREAM: (OF_POOLS,),
+}  # fmt: skip
 
 # a deadline of 0 would fail every connection
 INSTANT = 0.001
@@ -104,6 +114,8 @@ class Setting:
         aliases: Other spellings.
         env: Variables that other programs named, beside ``BALANCER_…``.
         positional: It is an argument and has no flag.
+        tables: The tables of a file that it may stand in, for one app (``apps``) or one pool of
+            upstreams (``pools``); empty: it holds for the whole server.
     """
 
     name: str
@@ -115,6 +127,7 @@ class Setting:
     aliases: tuple[Alias, ...]
     env: tuple[str, ...]
     positional: bool
+    tables: tuple[str, ...]
 
     @property
     def flag(self) -> str:
@@ -147,6 +160,7 @@ def _setting(
     env: tuple[str, ...] = (),
     default_text: str | None = None,
     positional: bool = False,
+    tables: tuple[str, ...] | None = None,
 ) -> Any:  # noqa: ANN401 - as dataclasses.field(), it stands for a value of the field's type
     """A dataclass field that carries its ``Setting``; a callable default is called."""
     spellings = tuple(
@@ -155,7 +169,10 @@ def _setting(
     if default_text is None:
         default_text = "" if default is None or default is False else kind.show(default)
     # the name is the field's, which the dataclass knows only later: see SETTINGS
-    entry = Setting("", kind, group, help, default_text, short, spellings, env, positional)
+    entry = Setting(
+        "", kind, group, help, default_text, short, spellings, env, positional,
+        TABLES.get(group, ()) if tables is None else tables,
+    )  # fmt: skip
     if callable(default):
         return dataclasses.field(default_factory=default, metadata={"setting": entry})
     return dataclasses.field(default=default, metadata={"setting": entry})
@@ -177,10 +194,13 @@ class Settings:
     engine: str = _setting(
         "trio", choice("trio", "uvicorn"), APPS,
         "what serves the app: trio, or uvicorn's protocols on asyncio for ASGI apps that need it "
-        "(pip install balancer[uvicorn])",
+        "(pip install balancer[uvicorn])", tables=(),  # a worker has one event loop
     )  # fmt: skip
     factory: bool = _setting(False, SWITCH, APPS, "APP is called, without arguments, for the app")
-    app_dir: str = _setting(".", FOLDER, APPS, "look for the app's module in this folder first")
+    # sys.path is a worker's, whatever it serves
+    app_dir: str = _setting(
+        ".", FOLDER, APPS, "look for the app's module in this folder first", tables=()
+    )
     lifespan: str = _setting(
         "auto", choice("auto", "on", "off"), APPS,
         "start-up and shutdown events of ASGI apps: on needs them, auto does without if need be",
@@ -216,6 +236,7 @@ class Settings:
         1, count(1, 4096), WORK,
         "requests of a WSGI app that a worker runs at once, each in a thread; 1, as in gunicorn, "
         "suits every app: one that waits for databases and is thread-safe wants more",
+        tables=(OF_APPS,),
     )  # fmt: skip
     max_requests: int = _setting(
         0, count(off=True), WORK, "replace a worker after so many requests; 0 is never",
@@ -292,7 +313,7 @@ class Settings:
         0.0, duration(INSTANT, off=True), TIME,
         "time for a request, from its head to the end of its response; then the client gets a 504, "
         "or its connection is cut. A WebSocket has all the time it wants",
-        default_text="off",
+        default_text="off", tables=(OF_APPS,),
     )  # fmt: skip
     keep_alive: float = _setting(
         75.0, duration(off=True), HTTP, "time that an idle connection stays open",

@@ -18,9 +18,16 @@ from typing import TYPE_CHECKING, final
 from balancer.settings.hostport import DIGITS, check_unix_path, join_host_port, split_ipv6
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_WEIGHT", "Upstream", "check_upstream", "check_upstreams", "parse_upstream"]
+__all__ = [
+    "MAX_WEIGHT",
+    "Upstream",
+    "check_upstream",
+    "check_upstreams",
+    "parse_upstream",
+    "upstream_text",
+]
 
 MAX_WEIGHT = 256
 MAX_CONNECTIONS = 2**31 - 1
@@ -99,6 +106,19 @@ def parse_upstream(text: str) -> Upstream:
     scheme, host, port, path = _parse_address(address)
     weight, most, backup = _parse_options(options)
     return Upstream(text, scheme, host, port, path, weight, most, backup)
+
+
+def upstream_text(table: Mapping[str, object]) -> str:
+    """What ``{address = "app:80", weight = 2, backup = true}`` is as text.
+
+    Raises:
+        ValueError: the address has options of its own.
+    """
+    address = str(table["address"])
+    if "," in address:
+        raise ValueError("the address of a table has no options behind it; they are keys beside it")
+    options = [f"{name}={table[name]}" for name in ("weight", "max") if name in table]
+    return ",".join([address, *options, *(["backup"] if table.get("backup") else [])])
 
 
 def check_upstreams(upstreams: Sequence[Upstream]) -> None:

@@ -53,7 +53,7 @@ def test_toml_numbers_and_lists(tmp_path: Path) -> None:
         ("bind = 8000", ":1: bind = 8000: must be a string or a list of strings"),
         ("bind = []", ":1: bind = []: must be a string or a list of strings"),
         ('bind = [":1", 2]', ':1: bind = [":1", 2]: must be a string or a list of strings'),
-        ('bind = [":1", "2"]', ':1: bind = [":1", "2"]: a port needs a colon; did you mean :2?'),
+        ('bind = [":1", "2"]', ':1: bind[1] = "2": a port needs a colon; did you mean :2?'),
         ("header_timeout = -1", f":1: header_timeout = -1: {NO_DURATION}"),
         ("header_timeout = inf", f":1: header_timeout = inf: {NO_DURATION}"),
         ("header_timeout = 1979-05-27", ":1: header_timeout = 1979-05-27: must be a duration"),

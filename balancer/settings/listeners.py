@@ -1,0 +1,145 @@
+"""Which service is served where: the ``[[listeners]]`` of a file.
+
+Several services need them; a single one is served where ``bind`` says.  A table that no listener
+names is an error and no warning: it is a slip in a name, or what somebody forgot to take out, and
+either way somebody believes that it is served.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from balancer.errors import UsageError
+from balancer.settings.binds import Bind, TcpBind
+from balancer.settings.origin import Origin, Rank
+from balancer.settings.parse import parse
+from balancer.settings.suggest import suggestion
+from balancer.settings.table import OF_APPS, OF_POOLS, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from balancer.settings.origin import Given
+    from balancer.settings.source import Config, Listener, Table
+    from balancer.settings.table import Settings
+
+__all__ = ["ONE", "assign_binds"]
+
+ONE = {OF_APPS: "app", OF_POOLS: "pool"}
+"""The key of a listener for each kind of table."""
+
+
+def assign_binds(
+    top: Settings, services: Sequence[Service], config: Config, errors: list[UsageError]
+) -> Settings:
+    """Settings that have the services, and the binds of all of them; each service has its own."""
+    tables, listeners = config.tables, config.listeners
+    found: list[tuple[Bind, int]] = []
+    if listeners:
+        found = _listen(tables, listeners, errors)
+        errors += map(UsageError, _refuse(top, listeners[0]))
+        # one of many places, so the file alone
+        origins = {**top.origins, "bind": Origin(Rank.FILE, "listeners", listeners[0].origin.file)}
+        top = dataclasses.replace(top, bind=tuple(bind for bind, _ in found), origins=origins)
+    elif len(services) == 1:
+        found = [(bind, 0) for bind in top.bind]
+    else:
+        errors.append(UsageError(_ask_for_listeners(tables)))
+    own = [tuple(bind for bind, one in found if one == index) for index in range(len(services))]
+    return dataclasses.replace(
+        top,
+        services=tuple(
+            Service(each.name, dataclasses.replace(each.settings, bind=bind, origins={
+                **each.settings.origins, **({"bind": top.origins["bind"]} if listeners else {}),
+            }))
+            for each, bind in zip(services, own, strict=True)
+        ),
+        service_of_bind=tuple(one for _, one in found),
+    )  # fmt: skip
+
+
+def _refuse(top: Settings, first: Listener) -> Iterator[str]:
+    origin = top.origins.get("bind")
+    if origin is not None and origin.rank is not Rank.DEFAULT:
+        shown = " ".join(map(str, top.bind))
+        yield (
+            f"{origin} {shown}: can't stand beside {first.origin}, which says where to listen and "
+            "what is served there"
+        )
+
+
+def _ask_for_listeners(tables: Sequence[Table]) -> str:
+    first = tables[0]
+    return (
+        f"{first.origin}: is one of {len(tables)} apps and pools, and nothing says where each is "
+        f'served; add [[listeners]] with bind = "ADDRESS" and {ONE[first.kind]} = "{first.name}"'
+    )
+
+
+def _listen(
+    tables: Sequence[Table], listeners: Sequence[Listener], errors: list[UsageError]
+) -> list[tuple[Bind, int]]:
+    """Each bind, and the index of the table that is served there."""
+    found: list[tuple[Bind, int]] = []
+    sure = not any(each.broken for each in listeners)
+    for listener in listeners:
+        index = None
+        try:
+            index = None if listener.broken else _find(tables, listener)
+        except ValueError as error:
+            errors.append(UsageError(str(error)))
+            sure = False
+        for bind, part in _binds(listener, errors):
+            if _is_taken(bind, [other for other, _ in found]):
+                errors.append(UsageError(f"{part}: is given twice"))
+            found.append((bind, -1 if index is None else index))
+    served = {index for _, index in found}
+    idle = [table for index, table in enumerate(tables) if index not in served]
+    if sure:
+        errors += [UsageError(_is_idle(table)) for table in idle]
+    return found
+
+
+def _is_idle(table: Table) -> str:
+    return (
+        f"{table.origin}: no listener serves it; name it in one, "
+        f'{ONE[table.kind]} = "{table.name}", or take it out'
+    )
+
+
+def _find(tables: Sequence[Table], listener: Listener) -> int:
+    """The index of the table that a listener names; ValueError when there is none."""
+    if listener.service is None:
+        if len(tables) == 1:
+            return 0
+        raise ValueError(
+            f'{listener.origin}: says not what it serves; add app = "NAME" or pool = "NAME"'
+        )
+    kind, name, given = listener.service
+    for index, table in enumerate(tables):
+        if (table.kind, table.name) == (kind, name):
+            return index
+    for table in tables:
+        if table.name == name:
+            raise ValueError(
+                f'{given}: {name} is one of the {table.kind}; write {ONE[table.kind]} = "{name}"'
+            )
+    names = [table.name for table in tables if table.kind == kind]
+    raise ValueError(f"{given}: there is no table [{kind}.{name}]{suggestion(name, names)}")
+
+
+def _binds(listener: Listener, errors: list[UsageError]) -> Iterator[tuple[Bind, Given]]:
+    if listener.bind is None or listener.bind.broken:
+        return
+    for part in listener.bind.parts or (listener.bind,):
+        try:
+            for bind in parse(part):
+                yield bind, part
+        except ValueError as error:
+            errors.append(UsageError(f"{part}: {error}"))
+
+
+def _is_taken(bind: Bind, others: Sequence[Bind]) -> bool:
+    # any number of listeners may let the kernel choose
+    return bind in others and not (isinstance(bind, TcpBind) and bind.port == 0)
