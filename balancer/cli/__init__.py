@@ -24,6 +24,9 @@ INTERRUPTED = 130
 _SOURCES = {
     "serve": "balancer.cli.serve",
     "proxy": "balancer.cli.serve",
+    "run": "balancer.cli.serve",
+    "check": "balancer.cli.check",
+    "config": "balancer.cli.check",
     "status": "balancer.cli.commands",
     "reload": "balancer.cli.commands",
     "scale": "balancer.cli.commands",

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from balancer.settings.origin import Given
     from balancer.settings.table import Alias, Setting
 
-__all__ = ["SettingsCommand", "given_flags"]
+__all__ = ["CONFIG", "SettingsCommand", "given_flags"]
+
+CONFIG = click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    help="Read settings from FILE.toml, or with hooks from FILE.py or python:MODULE.",
+)
 
 _KEY = "balancer.flags"
 # flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead

@@ -8,7 +8,7 @@ either way somebody believes that it is served.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from balancer.errors import UsageError
 from balancer.settings.binds import Bind, TcpBind
@@ -30,33 +30,45 @@ ONE = {OF_APPS: "app", OF_POOLS: "pool"}
 """The key of a listener for each kind of table."""
 
 
+class _Place(NamedTuple):
+    """One bind, the index of what is served there, and who said so."""
+
+    bind: Bind
+    service: int
+    origin: Origin | None
+
+
 def assign_binds(
     top: Settings, services: Sequence[Service], config: Config, errors: list[UsageError]
 ) -> Settings:
     """Settings that have the services, and the binds of all of them; each service has its own."""
     tables, listeners = config.tables, config.listeners
-    found: list[tuple[Bind, int]] = []
+    found: list[_Place] = []
     if listeners:
         found = _listen(tables, listeners, errors)
         errors += map(UsageError, _refuse(top, listeners[0]))
         # one of many places, so the file alone
         origins = {**top.origins, "bind": Origin(Rank.FILE, "listeners", listeners[0].origin.file)}
-        top = dataclasses.replace(top, bind=tuple(bind for bind, _ in found), origins=origins)
+        top = dataclasses.replace(top, bind=tuple(place.bind for place in found), origins=origins)
+        services = [_own(index, each, found) for index, each in enumerate(services)]
     elif len(services) == 1:
-        found = [(bind, 0) for bind in top.bind]
+        found = [_Place(bind, 0, top.origins.get("bind")) for bind in top.bind]
     else:
         errors.append(UsageError(_ask_for_listeners(tables)))
-    own = [tuple(bind for bind, one in found if one == index) for index in range(len(services))]
-    return dataclasses.replace(
-        top,
-        services=tuple(
-            Service(each.name, dataclasses.replace(each.settings, bind=bind, origins={
-                **each.settings.origins, **({"bind": top.origins["bind"]} if listeners else {}),
-            }))
-            for each, bind in zip(services, own, strict=True)
-        ),
-        service_of_bind=tuple(one for _, one in found),
-    )  # fmt: skip
+    served = tuple(place.service for place in found)
+    return dataclasses.replace(top, services=tuple(services), service_of_bind=served)
+
+
+def _own(index: int, service: Service, places: Sequence[_Place]) -> Service:
+    """A service with its own binds."""
+    own = [place for place in places if place.service == index]
+    origins = dict(service.settings.origins)
+    if own and own[0].origin is not None:
+        origins["bind"] = own[0].origin
+    settings = dataclasses.replace(
+        service.settings, bind=tuple(place.bind for place in own), origins=origins
+    )
+    return Service(service.name, settings)
 
 
 def _refuse(top: Settings, first: Listener) -> Iterator[str]:
@@ -79,22 +91,22 @@ def _ask_for_listeners(tables: Sequence[Table]) -> str:
 
 def _listen(
     tables: Sequence[Table], listeners: Sequence[Listener], errors: list[UsageError]
-) -> list[tuple[Bind, int]]:
-    """Each bind, and the index of the table that is served there."""
-    found: list[tuple[Bind, int]] = []
+) -> list[_Place]:
+    """Where all of them listen; -1 is served where that can't be known."""
+    found: list[_Place] = []
     sure = not any(each.broken for each in listeners)
     for listener in listeners:
-        index = None
+        index = -1
         try:
-            index = None if listener.broken else _find(tables, listener)
+            index = -1 if listener.broken else _find(tables, listener)
         except ValueError as error:
             errors.append(UsageError(str(error)))
             sure = False
         for bind, part in _binds(listener, errors):
-            if _is_taken(bind, [other for other, _ in found]):
+            if _is_taken(bind, [place.bind for place in found]):
                 errors.append(UsageError(f"{part}: is given twice"))
-            found.append((bind, -1 if index is None else index))
-    served = {index for _, index in found}
+            found.append(_Place(bind, index, part.origin))
+    served = {place.service for place in found}
     idle = [table for index, table in enumerate(tables) if index not in served]
     if sure:
         errors += [UsageError(_is_idle(table)) for table in idle]
