@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from balancer.cli.foreign import FOREIGN, without_words
 from balancer.settings.load import flag_given
 from balancer.settings.table import SETTINGS, UPSTREAM
 
@@ -32,22 +33,6 @@ CONFIG = click.option(
 )
 
 _KEY = "balancer.flags"
-# flags of gunicorn and uvicorn for what is done otherwise here: the nearest spelling would mislead
-_NO_TLS = "TLS isn't terminated here: put it behind something that does"
-_NO_DAEMON = "run it under systemd, in a container or behind nohup"
-_NO_CLASS = "the app says how it is called; one that needs asyncio takes --engine uvicorn"
-_ELSEWHERE = {
-    "--certfile": _NO_TLS,
-    "--keyfile": _NO_TLS,
-    "--ssl-certfile": _NO_TLS,
-    "--ssl-keyfile": _NO_TLS,
-    "--daemon": _NO_DAEMON,
-    "-D": _NO_DAEMON,
-    "--worker-class": _NO_CLASS,
-    "-k": _NO_CLASS,
-}
-
-
 _OF_AN_UPSTREAM = {
     f"--{option}": f"it is said of each upstream, behind a comma: HOST:PORT,{option}{value}"
     for option, value in (("weight", "=2"), ("max", "=10"), ("backup", ""))
@@ -74,10 +59,10 @@ class SettingsCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, but flags that others have are explained."""
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, without_words(args))
         except click.NoSuchOption as error:
             name = error.option_name
-            why = _ELSEWHERE.get(name) or self._of_the_other(name)
+            why = FOREIGN.get(name) or self._of_the_other(name)
             if why is None:
                 raise
             raise click.UsageError(f"{name}: no such option; {why}", ctx) from None

@@ -204,12 +204,13 @@ class Settings:
     lifespan: str = _setting(
         "auto", choice("auto", "on", "off"), APPS,
         "start-up and shutdown events of ASGI apps: on needs them, auto does without if need be",
+        aliases=("--asgi-lifespan",),
     )  # fmt: skip
     root_path: str = _setting("", ROOT_PATH, APPS, "path that a proxy in front has cut off")
     forwarded_allow_ips: tuple[str, ...] = _setting(
         ("127.0.0.1", "::1", "unix:"), PEERS, LISTEN,
         "peers whose X-Forwarded-For, X-Forwarded-Proto and Forwarded are believed: addresses, "
-        "networks, unix: or *",
+        "networks, unix:, * or none", aliases=(Alias("--no-proxy-headers", "", "none"),),
         env=("FORWARDED_ALLOW_IPS",), default_text="127.0.0.1,::1,unix:",
     )  # fmt: skip
     bind: tuple[Bind, ...] = _setting(
@@ -295,6 +296,7 @@ class Settings:
     timeout: float = _setting(
         30.0, duration(1.0, off=True), TIME,
         "kill a worker whose event loop doesn't move for so long; 0 is never", short="-t",
+        aliases=("--timeout-worker-healthcheck",),
     )  # fmt: skip
     boot_timeout: float = _setting(
         60.0, duration(INSTANT), TIME, "kill a worker that isn't ready after so long"
@@ -334,14 +336,16 @@ class Settings:
     limit_request_line: int = _setting(8190, size(64, 1 << 20), HTTP, "bytes of a request line")
     limit_request_fields: int = _setting(100, count(1, 32768), HTTP, "header fields of a request")
     limit_request_head: int = _setting(
-        32768, size(128, 16 << 20), HTTP, "bytes of a request's head"
-    )
+        32768, size(128, 16 << 20), HTTP, "bytes of a request's head",
+        aliases=("--h11-max-incomplete-event-size",),
+    )  # fmt: skip
     limit_request_body: int = _setting(
         0, size(off=True), HTTP, "bytes of a request's body; 0 is any number", default_text="off"
     )
     ws_max_size: int = _setting(
-        16 << 20, size(1), WEBSOCKET, "bytes of a WebSocket message, decompressed"
-    )
+        16 << 20, size(1), WEBSOCKET, "bytes of a WebSocket message, decompressed",
+        aliases=("--websocket-max-message-size",),
+    )  # fmt: skip
     ws_max_queue: int = _setting(
         32, count(1), WEBSOCKET, "WebSocket messages that wait for the app before we stop reading"
     )
@@ -496,10 +500,13 @@ class Settings:
         short="-n", default_text="the first bind",
     )  # fmt: skip
     control: str | None = _setting(
-        None, PATH, MANAGE, "path of the control socket",
+        None, PATH, MANAGE, "path of the control socket", aliases=("--control-socket",),
         default_text="NAME.sock in a folder of yours",
     )  # fmt: skip
-    no_control: bool = _setting(False, SWITCH, MANAGE, "make no control socket")
+    no_control: bool = _setting(
+        False, SWITCH, MANAGE, "make no control socket",
+        aliases=(Alias("--no-control-socket", "", "true"),),
+    )  # fmt: skip
     services: tuple[Service, ...] = ()
     """What is served, where a file's tables say more than one thing; empty: ``app``, or
     ``upstreams``, or the demo."""

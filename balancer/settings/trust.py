@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["TrustedPeers", "parse_peer"]
 
 EVERYBODY = "*"
+NOBODY = "none"
 LOCAL = "unix:"
 """Peers on UNIX sockets, which have no address: who may connect is up to the path's permissions."""
 
 
 def parse_peer(text: str) -> str:
-    """One entry in its normal form: an address, a network, ``unix:`` or ``*``; or ValueError."""
+    """One entry in its normal form: an address, a network, ``unix:``, ``*`` or ``none``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
     entry = text.strip()
-    if entry in {EVERYBODY, LOCAL}:
+    if entry in {EVERYBODY, LOCAL, NOBODY}:
         return entry
     try:
         return str(_network(entry))
     except ValueError:
-        raise ValueError("not an address, a network like 10.0.0.0/8, unix: or *") from None
+        raise ValueError("not an address, a network like 10.0.0.0/8, unix:, * or none") from None
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:
@@ -44,7 +49,7 @@ class TrustedPeers:
         entries = set(entries)
         self._everybody = EVERYBODY in entries
         self._local = self._everybody or LOCAL in entries
-        self._networks = [_network(each) for each in sorted(entries - {EVERYBODY, LOCAL})]
+        self._networks = [_network(each) for each in sorted(entries - {EVERYBODY, LOCAL, NOBODY})]
         self._has = lru_cache(maxsize=1024)(self._look_up)
 
     def __contains__(self, host: str | None) -> bool:

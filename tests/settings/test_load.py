@@ -122,7 +122,7 @@ NO_ATOM = (
     f"there is no atom %(z)s; there are {' '.join(WORDS)} and "
     "{header}i, {header}o, {variable}e"
 )
-NO_PEER = "not an address, a network like 10.0.0.0/8, unix: or *"
+NO_PEER = "not an address, a network like 10.0.0.0/8, unix:, * or none"
 NO_PATTERN = "not a pattern like *.html (** means nothing in one)"
 KEYS = "hash:ip, hash:header:NAME, hash:cookie:NAME or hash:uri"
 NO_POLICY = (
