@@ -85,11 +85,13 @@ scalars = st.sampled_from([
 blanks = st.sampled_from(["", " ", "\t", "\n", " # x ]\n", "\n\n"])
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(st.tuples(blanks, inner, blanks), max_size=3).map(
-        lambda items: f"[{','.join(f'{a}{b}{c}' for a, b, c in items)}]"
-    )
-    | st.dictionaries(bare, inner.filter(lambda text: "\n" not in text), max_size=3).map(
-        lambda table: f"{{{', '.join(f'{key} = {value}' for key, value in table.items())}}}"
+    lambda inner: (
+        st.lists(st.tuples(blanks, inner, blanks), max_size=3).map(
+            lambda items: f"[{','.join(f'{a}{b}{c}' for a, b, c in items)}]"
+        )
+        | st.dictionaries(bare, inner.filter(lambda text: "\n" not in text), max_size=3).map(
+            lambda table: f"{{{', '.join(f'{key} = {value}' for key, value in table.items())}}}"
+        )
     ),
     max_leaves=6,
 )
