@@ -17,7 +17,7 @@ import stat
 import sys
 import time
 
-__all__ = ["LineHandler", "configure"]
+__all__ = ["LineHandler", "Outlet", "configure", "has_stderr"]
 
 FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S %z"
@@ -42,6 +42,14 @@ def configure(level: str = "info") -> None:
     logger.addHandler(_stderr_handler())
 
 
+def has_stderr() -> bool:
+    """Whether this process's stderr is fd 2, and open: not so under a test runner, for one."""
+    try:
+        return sys.stderr is not None and sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        return False
+
+
 def _stderr_handler() -> logging.Handler:
     # Python has no sys.stderr when fd 2 was closed at start: that number may be a listener by now.
     if sys.stderr is None:
@@ -55,13 +63,45 @@ def _stderr_handler() -> logging.Handler:
     return handler
 
 
+class Outlet:
+    """Writes to a file descriptor, which it doesn't own, without ever blocking on it."""
+
+    def __init__(self, fd: int) -> None:
+        self._target = fd
+        self._own = _reopen(fd)
+
+    def fileno(self) -> int:
+        """What to wait on, when there was no room."""
+        return self._target if self._own is None else self._own
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for room, blocking; False when there was none."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLOUT)
+        return bool(poll.poll(seconds * 1000))
+
+    def write_some(self, data: bytes) -> int:
+        """Write what there is room for, after ``wait`` or on the chance; how much that was."""
+        if self._own is None and not self.wait(0.0):
+            return 0
+        try:
+            return os.write(self.fileno(), data[:PIPE_BUF])
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        """Close what is its own; idempotent."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+
+
 class LineHandler(logging.Handler):
     """Writes records to a file descriptor, which it doesn't own, without ever blocking on it."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
-        self._target = fd
-        self._own = _reopen(fd)
+        self._outlet = Outlet(fd)
         self._patience = PATIENCE
         self._dropped = 0
 
@@ -75,9 +115,7 @@ class LineHandler(logging.Handler):
         self._dropped = 0 if self._write(f"{lost}{line}\n") else self._dropped + 1
 
     def close(self) -> None:
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
+        self._outlet.close()
         super().close()
 
     def _write(self, text: str) -> bool:
@@ -90,7 +128,7 @@ class LineHandler(logging.Handler):
                     # until a line gets through, the others don't wait
                     self._patience = 0
                     return False
-                data = data[self._write_some(data[:PIPE_BUF]) :]
+                data = data[self._outlet.write_some(data) :]
         except OSError:
             # EPIPE, EIO of a terminal that has gone, ENOSPC: there is nowhere to say so
             return False
@@ -98,19 +136,7 @@ class LineHandler(logging.Handler):
         return True
 
     def _wait(self, deadline: float) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-    def _write_some(self, data: bytes) -> int:
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            return 0
-
-    @property
-    def _fd(self) -> int:
-        return self._target if self._own is None else self._own
+        return self._outlet.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _reopen(fd: int) -> int | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from balancer.core.tail import telling
 from balancer.settings.units import show_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from balancer.core.control import (
+        Failure,
         ForkServerStatus,
         ListenerStatus,
         Status,
@@ -34,6 +36,7 @@ def show_status(status: Status) -> str:
     lines += [
         "",
         *_table(_WORKERS, [_worker(worker) for worker in status.workers]),
+        *_failures(status.workers),
         "",
         *_table(_LISTENERS, [_listener(listener) for listener in status.listeners]),
     ]
@@ -50,6 +53,7 @@ _WORKERS = [
     "WORKER", "SLOT", "STATE", "PID", "ACTIVE", "ACCEPTED", "REQUESTS", "RESTARTS", "HEARTBEAT",
     "RSS",
 ]  # fmt: skip
+FAILURES = 5
 _LISTENERS = ["LISTENER", "QUEUED", "ACCEPTED", "REFUSED", "RECALLED"]
 _UPSTREAMS = [
     "UPSTREAM", "STATE", "WEIGHT", "ACTIVE", "MAX", "REQUESTS", "FAILURES", "RETRIES", "NAME",
@@ -72,6 +76,20 @@ def _worker(worker: WorkerStatus) -> list[str]:
         "-" if age is None else f"{age:.1f}s",
         _megabytes(worker.rss_bytes),
     ]
+
+
+def _failures(workers: Sequence[WorkerStatus]) -> list[str]:
+    """What slots have lost workers by, the latest first; ``--json`` has it all."""
+    last = {each.slot: each.last_failure for each in workers if each.last_failure is not None}
+    latest = sorted(last.items(), key=lambda item: item[1].ago_s)[:FAILURES]
+    return ["", *(_failure(slot, failure) for slot, failure in latest)] if latest else []
+
+
+def _failure(slot: int, failure: Failure) -> str:
+    ago = show_duration(float(int(failure.ago_s)))
+    said = telling(failure.stderr)
+    who = f"worker {failure.worker} (pid {failure.pid})"
+    return f"slot {slot}, {ago} ago: {who} {failure.cause}{f': {said}' if said else ''}"
 
 
 def _listener(listener: ListenerStatus) -> list[str]:

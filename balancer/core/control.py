@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 __all__ = [
-    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "DrainUpstream",
+    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "DrainUpstream", "Failure",
     "ForkServerStatus", "GetStatus", "ListenerStatus", "LogLevel", "MasterStatus", "Reload",
     "Reopen", "Reply", "Request", "Restart", "Resume", "ResumeUpstream", "Scale", "Status", "Stop",
     "Upgrade", "UpstreamStatus", "Weigh", "WorkerStatus", "decode_reply", "decode_request",
@@ -163,8 +163,24 @@ class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     reload_error: str | None = None
 
 
-class WorkerStatus(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True):
+    """How a worker died that should not have.
+
+    ``cause`` is a sentence without a subject (exited with 1, was killed by SIGSEGV …), ``stderr``
+    the last lines that it printed: nothing for the first that dies in a slot, nobody listened.
+    """
+
+    worker: int
+    pid: int | None
+    ago_s: float
+    cause: str
+    stderr: str = ""
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """One worker; ``pid`` and the two measurements are None while its slot is in backoff.
+
+    ``last_failure`` is its slot's, absent when there was none.
 
     ``state`` is starting, ready, stalled, draining, stopping or backoff: a plain string, because
     a newer server may know others.
@@ -180,6 +196,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     restarts: int
     heartbeat_age_s: float | None
     rss_bytes: int | None
+    last_failure: Failure | None = None
 
 
 class ListenerStatus(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import trio
 
 from balancer.core.messages import BootFailed, Spawn
 from balancer.errors import AppError
+from balancer.log import has_stderr
 from balancer.master.extras import Extras
 from balancer.master.worker import WorkerHandle
 from balancer.net.slots import ROWS
@@ -76,7 +77,12 @@ class Birth:
         if self._upstreams is not None:
             self._upstreams.admit(row)
             endpoints = self._upstreams.table.fd
-        extras = Extras(mailbox=self._plan.mailbox, silent=self._plan.silent, endpoints=endpoints)
+        extras = Extras(
+            mailbox=self._plan.mailbox,
+            silent=self._plan.silent,
+            endpoints=endpoints,
+            overheard=slot.suspect and has_stderr(),
+        )
         now = trio.current_time()
         try:
             return WorkerHandle(next(self._ids), slot.number, row, words, now, extras)

@@ -1,5 +1,6 @@
-"""What a worker gets besides: the table of the upstreams' endpoints, if it is a proxy's; and when a
-program uses the library, a mailbox and ends of pipes."""
+"""What a worker gets besides: the table of the upstreams' endpoints, if it is a proxy's; when a
+program uses the library, a mailbox and ends of pipes; in a suspect slot a pipe for its stderr, of
+which it gets both ends (``worker.stderr`` says why)."""
 
 from __future__ import annotations
 
@@ -21,9 +22,15 @@ class Extras:
     """
 
     def __init__(
-        self, *, mailbox: bool = False, silent: bool = False, endpoints: int | None = None
+        self,
+        *,
+        mailbox: bool = False,
+        silent: bool = False,
+        endpoints: int | None = None,
+        overheard: bool = False,
     ) -> None:
         self.mailbox: Mailbox | None = None
+        self.overheard = overheard and not silent
         self._far: dict[str, int] = {}
         self._near: dict[str, int] = {}
         try:
@@ -35,6 +42,9 @@ class Extras:
                 self._far["endpoints"] = os.dup(endpoints)
             for name in ("stdout", "stderr") if silent else ():
                 self._near[name], self._far[name] = os.pipe()
+            if self.overheard:
+                self._near["stderr"], self._far["stderr"] = os.pipe()
+                self._far["stderr_back"] = os.dup(self._near["stderr"])
         except OSError:
             self.close()
             raise

@@ -69,6 +69,7 @@ class Hearts:
             logger.error(
                 "%s has had no heartbeat for %g s (%s) and is ended", worker, seconds, where
             )
+            worker.killed_for = f"no heartbeat for {seconds:g} s ({where})"
             self._farewell.dump(worker)
         else:
             worker.signal(signal.SIGKILL)

@@ -12,7 +12,19 @@ from balancer.core.respawn import Respawn
 if TYPE_CHECKING:
     from balancer.master.worker import WorkerHandle
 
-__all__ = ["Slot"]
+__all__ = ["LastFailure", "Slot"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """How the last worker died that should not have, at ``at`` of the loop's clock."""
+
+    worker: int
+    pid: int | None
+    at: float
+    cause: str
+    stderr: str
 
 
 @final
@@ -22,7 +34,8 @@ class Slot:
 
     ``current`` is the worker in it, ``successor`` one that is booting to replace it.  With neither,
     the slot is in backoff until ``resumes_at``, or it has been retired.  Only in a slot that is
-    ``kept`` a dead worker is replaced; any other slot goes with its worker.
+    ``kept`` a dead worker is replaced; any other slot goes with its worker.  A slot is ``suspect``
+    when its last worker died unexpectedly: what the next one prints is overheard.
     """
 
     number: int
@@ -33,6 +46,8 @@ class Slot:
     current: WorkerHandle | None = None
     successor: WorkerHandle | None = None
     restarts: int = 0
+    suspect: bool = False
+    last_failure: LastFailure | None = None
     retired: bool = False
     respawn: Respawn = field(default_factory=Respawn)
     backoff: trio.CancelScope = field(default_factory=trio.CancelScope)

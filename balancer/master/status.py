@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import trio
+
 from balancer import __version__
 from balancer.core.control import (
+    Failure,
     ForkServerStatus,
     ListenerStatus,
     MasterStatus,
@@ -74,11 +77,23 @@ def _worker(worker: WorkerHandle, slot: Slot | None, supervisor: Supervisor) -> 
         restarts=slot.restarts if slot is not None else 0,
         heartbeat_age_s=supervisor.liveness.age(worker.id),
         rss_bytes=resident(worker.pid),
+        last_failure=_failure(slot),
     )
 
 
 def _backoff(slot: Slot) -> WorkerStatus:
-    return WorkerStatus(0, slot.number, None, "backoff", 0, 0, 0, slot.restarts, None, None)
+    failure = _failure(slot)
+    return WorkerStatus(
+        0, slot.number, None, "backoff", 0, 0, 0, slot.restarts, None, None, failure
+    )
+
+
+def _failure(slot: Slot | None) -> Failure | None:
+    last = slot.last_failure if slot is not None else None
+    if last is None:
+        return None
+    ago = trio.current_time() - last.at
+    return Failure(last.worker, last.pid, ago, last.cause, last.stderr)
 
 
 def _listener(index: int, address: str, dispatcher: Dispatcher) -> ListenerStatus:

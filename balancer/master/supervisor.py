@@ -26,6 +26,7 @@ from balancer.core.messages import (
     Ready,
 )
 from balancer.master.birth import Birth
+from balancer.master.coroner import Coroner
 from balancer.master.crew import Crew
 from balancer.master.farewell import MERCY, Farewell
 from balancer.master.hearts import Hearts
@@ -86,6 +87,7 @@ class Supervisor:
         self._crew = crew = Crew()
         self._birth = Birth(settings, self._plan, ports, table, spawner, upstreams)
         self._farewell = Farewell(crew, ports, dispatcher, spawner, nursery, self._observer)
+        self._coroner = Coroner(nursery)
         self._hearts = Hearts(settings, crew, dispatcher, self._farewell)
         self.slots = crew.slots
         self.workers = crew.workers
@@ -203,16 +205,19 @@ class Supervisor:
         self._hooks.pre_fork(worker)
         await self._birth.fork(worker, slot)
         if worker.pid is not None:
+            self._coroner.born(worker)
             self._observer.forked(worker)
             await self._attend(worker, slot)
         hang_up(worker, self._observer)
         handed_on = self._bury(worker)
+        self._coroner.died(worker, slot)
         if worker.ready_at is None:
             await self._reap(worker)  # its exit code may be all that is ever said
         self._succession.after(worker, slot)
         if slot.vacant and not slot.kept and slot in self.slots:
             self.retire_slot(slot)
         await self._reap(worker)
+        await self._coroner.examine(worker, slot)
         report(worker, handed_on, self._succession.outlook(slot))
         self._hooks.child_exit(worker)
         self.recycler.forget(worker)
@@ -244,6 +249,7 @@ class Supervisor:
                 self._hear(worker, slot, message)
         except ProtocolError as error:  # an app that wrote to a descriptor that isn't its own
             logger.error("%s said what is no message (%s) and is ended", worker, error)
+            worker.killed_for = "it said what is no message"
             worker.signal(signal.SIGKILL)
         hang_up(worker, self._observer)
         silence.set()

@@ -17,6 +17,7 @@ from balancer.net.handoff import HandoffSender
 
 if TYPE_CHECKING:
     from balancer.core.messages import BootFailed, WorkerRequest
+    from balancer.master.relay import Relay
 
 __all__ = ["WorkerHandle"]
 
@@ -58,6 +59,9 @@ class WorkerHandle:
         self.extras = Extras() if extras is None else extras
         self.boot_error: BootFailed | None = None
         self.exit_code: int | None = None
+        self.killed_for: str | None = None  # by the master, and why
+        self.oom: str | None = None  # by the kernel, as a sentence
+        self.relay: Relay | None = None
         self.expected = False  # it was on its way out when it died
         self.told_to_leave = False
         self.connected = True  # it can be spoken to

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
-import io
 import logging
 import os
 import select
@@ -39,6 +38,7 @@ from balancer.worker.group import make_group
 from balancer.worker.hooks import WorkerHooks, load_hooks
 from balancer.worker.program import adopt
 from balancer.worker.services import make_service
+from balancer.worker.stderr import redirect
 from balancer.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
         config = msgspec.structs.replace(config, worker_connections=spawn.worker_connections)
     hooks = WorkerHooks(config, load_hooks(config.config), spawn.worker, spawn.slot)
     _signals(early, hooks)
-    _redirect(extras)
+    redirect(extras)
     log.configure(config.log_level)
     os.environ.update(spawn.env)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
@@ -252,17 +252,6 @@ def _signals(early: _EarlyTerm, hooks: WorkerHooks) -> None:
     if sys.stderr is not None:
         # The master asks a worker that hangs for its stacks with ABRT before it kills it.
         faulthandler.enable()
-
-
-def _redirect(extras: dict[str, int]) -> None:
-    """What this process prints goes to the program that started the server, line by line."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if name in extras:
-            os.dup2(extras[name], number)
-            os.close(extras[name])
-            stream = getattr(sys, name)
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(line_buffering=True)
 
 
 def _mailbox(config: WorkerConfig, extras: dict[str, int]) -> Mailbox | None:

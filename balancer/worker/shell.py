@@ -25,6 +25,7 @@ from balancer.core.admission import Admission, Doors
 from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Reopen
 from balancer.errors import AppError
 from balancer.worker.intake import RequestLimit
+from balancer.worker.stderr import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +144,7 @@ class Shell(ABC):
 
     def _orphaned(self) -> None:
         """The master is gone."""
+        take_back()
         self._give_up_starting()
         self._drain(Drain(self._config.graceful_timeout, closing=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from balancer.cli.show import show_status
 from balancer.core.control import (
+    Failure,
     ForkServerStatus,
     ListenerStatus,
     MasterStatus,
@@ -12,13 +13,15 @@ from balancer.core.control import (
     WorkerStatus,
 )
 
+FAILURE = Failure(11, 4261, 65.7, "exited with 3", "Traceback …\nKeyError: 'DATABASE'\n")
+
 
 def test_the_whole() -> None:
     status = Status(
         MasterStatus(4242, "0.1.0", 3725.9, "round-robin", "running"),
         [
             WorkerStatus(1, 1, 4250, "ready", 3, 1200, 56789, 0, 0.04, 23 << 20),
-            WorkerStatus(12, 2, None, "backoff", 0, 0, 0, 11, None, None),
+            WorkerStatus(12, 2, None, "backoff", 0, 0, 0, 11, None, None, FAILURE),
         ],
         [
             ListenerStatus("127.0.0.1:8000", 0, 1200, 1, 2),
@@ -32,6 +35,8 @@ def test_the_whole() -> None:
         "WORKER  SLOT  STATE     PID  ACTIVE  ACCEPTED  REQUESTS  RESTARTS  HEARTBEAT    RSS",
         "     1     1  ready    4250       3      1200     56789         0       0.0s  23.0M",
         "    12     2  backoff     -       0         0         0        11          -      -",
+        "",
+        "slot 2, 1m5s ago: worker 11 (pid 4261) exited with 3: KeyError: 'DATABASE'",
         "",
         "LISTENER          QUEUED  ACCEPTED  REFUSED  RECALLED",
         "127.0.0.1:8000         0      1200        1         2",
