@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,23 @@ def breakable() -> Handler:
     if Path(os.environ[BROKEN]).exists():
         os._exit(3)
     return make_handler(_worker_id())
+
+
+def crashing() -> Handler:
+    """The demo, and ``/say/WORDS`` on stderr; while LAB_BROKEN exists, a crash with last words."""
+    if Path(os.environ[BROKEN]).exists():
+        os.write(2, b"C has something against its caller\n")
+        ctypes.string_at(0)
+    demo = make_handler(_worker_id())
+
+    async def handler(exchange: Exchange) -> None:
+        if exchange.path.startswith(b"/say/"):
+            print(exchange.path[5:].decode(), file=sys.stderr)
+            await exchange.respond(200, (), b"")
+        else:
+            await demo(exchange)
+
+    return handler
 
 
 def slow() -> Handler:

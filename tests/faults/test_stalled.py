@@ -110,8 +110,9 @@ def test_hung_workers_are_dumped_killed_and_replaced() -> None:
         assert report.failed == 0, report.summary()
         log = "\n".join(server.log_lines()[before:])
         assert re.search(r"demo\.py.* in _block", log), log
-        assert re.search(rf"worker {blocked} .* was killed by SIGABRT", log), log
-        assert re.search(rf"worker {silent} .* was killed by SIGKILL", log), log
+        why = r"from the master: no heartbeat for 1 s \(-t\)"
+        assert re.search(rf"worker {blocked} .* was killed by SIGABRT, {why}", log), log
+        assert re.search(rf"worker {silent} .* was killed by SIGKILL, {why}", log), log
         assert len(set(server.workers) & set(pids)) == 1
 
 
