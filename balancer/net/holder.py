@@ -30,7 +30,8 @@ def holder_of_port(family: int, address: tuple[str, int], proc: str = "/proc") -
 
     That is the address itself, or a wildcard on the port, also of the other family.
     """
-    return _name(set(_listening(family, address, Path(proc))), Path(proc))
+    host, _, _scope = address[0].partition("%")
+    return _name(set(_listening(family, (host, address[1]), Path(proc))), Path(proc))
 
 
 def holder_of_path(path: str, proc: str = "/proc") -> str:
@@ -38,7 +39,7 @@ def holder_of_path(path: str, proc: str = "/proc") -> str:
     inodes = set()
     for line in _lines(Path(proc, "net/unix")):
         fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == path:
+        if len(fields) == 8 and fields[7] in {path, os.path.abspath(path)}:
             inodes.add(fields[6])
     return _name(inodes, Path(proc))
 
@@ -77,6 +78,8 @@ def _name(inodes: set[str], proc: Path) -> str:
         for fd in _names(proc / str(pid) / "fd"):
             with suppress(OSError):
                 if os.readlink(proc / str(pid) / "fd" / fd) in wanted:
+                    if pid == os.getpid():
+                        return " by this process: is it given twice?"
                     command = (proc / str(pid) / "comm").read_text().strip()
                     return f" by {command} (pid {pid})"
     return ""

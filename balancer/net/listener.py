@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from balancer.errors import RunError
+from balancer.net.holder import holder_of_path, holder_of_port
 from balancer.net.unix import bind_path, identity, lock_folder
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 
@@ -195,7 +196,8 @@ def open_listeners(
                         lanes.append(_listen(sock, backlog, len(lanes), path))
                         lanes[-1].bind = index
                 except OSError as error:
-                    raise RunError(_explain(where, bind, error)) from error
+                    holder = _holder(bind, family, address, error)
+                    raise RunError(_explain(where, bind, error) + holder) from error
     except BaseException:
         for listener in lanes:
             listener.close()
@@ -328,6 +330,15 @@ _WHY = {
     errno.ENOTSOCK: "not a socket",
     errno.ENOENT: "no such directory",
 }
+
+
+def _holder(bind: Bind, family: int, address: tuple[str, int], error: OSError) -> str:
+    """Who has the address instead, if that is the error and can be known."""
+    if error.errno != errno.EADDRINUSE:
+        return ""
+    if isinstance(bind, UnixBind):
+        return holder_of_path(bind.path)
+    return holder_of_port(family, address) if isinstance(bind, TcpBind) else ""
 
 
 def _explain(where: str, bind: Bind, error: OSError) -> str:

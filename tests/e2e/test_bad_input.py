@@ -102,7 +102,7 @@ def test_a_second_server_on_the_same_port(policy: str) -> None:
         address = f"127.0.0.1:{server.port}"
         code, line = _refused("-b", address, "--policy", policy)
     assert code == 1
-    assert re.search(rf"-b {address}: address already in use", line), line
+    assert re.search(rf"-b {address}: address already in use by \S+ \(pid {server.pid}\)$", line)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,8 @@ def test_a_socket_that_somebody_else_serves(tmp_path: Path) -> None:
         other.listen()
         code, line = _refused("-b", f"unix:{path}")
     assert code == 1
-    assert re.search(rf"-b unix:{path}: address already in use", line), line
+    whose = rf"by \S+ \(pid {os.getpid()}\)$"
+    assert re.search(rf"-b unix:{path}: address already in use {whose}", line), line
     assert path.exists()
 
 

@@ -185,5 +185,5 @@ def test_the_families_and_addresses_are_by_lane(tmp_path: Path) -> None:
 def test_the_error_names_the_flag() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(RunError, match=f"^-b 127.0.0.1:{port}: address already in use$"):
+        with pytest.raises(RunError, match=f"^-b 127.0.0.1:{port}: address already in use"):
             Ports(Settings(bind=(TcpBind("127.0.0.1", port),)))

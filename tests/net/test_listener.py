@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+OURS = " by this process: is it given twice?"
 LOCAL = TcpBind("127.0.0.1", 0)
 
 
@@ -176,12 +177,12 @@ class TestReusePort:
         with listening(LOCAL, reuseport=theirs) as [lane]:
             port = port_of(lane)
             text = refusal(TcpBind("127.0.0.1", port), reuseport=True)
-            assert text == f"-b 127.0.0.1:{port}: address already in use"
+            assert text == f"-b 127.0.0.1:{port}: address already in use{OURS}"
 
     def test_the_same_bind_twice_is_noticed(self) -> None:
         with listening(LOCAL) as [lane]:
             bind = TcpBind("127.0.0.1", port_of(lane))
-        assert refusal(bind, bind, reuseport=True).endswith("address already in use")
+        assert refusal(bind, bind, reuseport=True).endswith(f"address already in use{OURS}")
 
     @ipv6
     def test_a_shard_of_all_addresses_is_dual_too(self) -> None:
@@ -228,7 +229,7 @@ class TestUnix:
     def test_a_live_one_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         path = str(tmp_path / "s")
         with listening(UnixBind(path)) as [lane]:
-            assert refusal(UnixBind(path)) == f"-b unix:{path}: address already in use"
+            assert refusal(UnixBind(path)) == f"-b unix:{path}: address already in use{OURS}"
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
             assert accept(lane)
@@ -238,7 +239,7 @@ class TestUnix:
         with listening(UnixBind(path), backlog=0), ExitStack() as stack:
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(path)
-            assert refusal(UnixBind(path)).endswith("address already in use")
+            assert refusal(UnixBind(path)).endswith(f"address already in use{OURS}")
 
     @pytest.mark.parametrize(
         ("make", "kind"),
@@ -387,7 +388,7 @@ class TestSentences:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             text = refusal(LOCAL, TcpBind("127.0.0.1", port))
-            assert text == f"-b 127.0.0.1:{port}: address already in use"
+            assert text == f"-b 127.0.0.1:{port}: address already in use{OURS}"
 
     def test_an_address_of_another_machine(self) -> None:
         assert refusal(TcpBind("192.0.2.1", 8000)) == (
