@@ -5,7 +5,8 @@ and some to spare: respawning must never fail for want of them.  A worker needs 
 connection, and a proxy's another one for that to the upstream.
 
 The soft limit is a default that nobody chose, so it is raised to the hard one (as Go's runtime
-does); what was asked for by name and still doesn't fit is an error, a default is cut to what fits.
+does); what was asked for by name and still doesn't fit is an error, a default is cut to what fits,
+and ``shortage`` says so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import fields
 from balancer.errors import UsageError
 from balancer.settings import Settings
 
-__all__ = ["connections_limit", "queue_limit", "raise_limit"]
+__all__ = ["connections_limit", "queue_limit", "raise_limit", "shortage"]
 
 SPARE = 64
 PER_WORKER = 8
@@ -42,9 +43,7 @@ def queue_limit(settings: Settings, limit: int) -> int:
     if _chosen(settings, "worker_connections"):
         needed = settings.worker_connections * _per_connection(settings) + SPARE
         _check(settings, "worker_connections", needed, limit)
-    lanes = len(settings.bind)
-    in_flight = settings.window * settings.workers * lanes
-    taken = SPARE + PER_WORKER * settings.workers + in_flight
+    lanes, taken = len(settings.bind), _taken(settings)
     blamed = "window" if _chosen(settings, "window") else "workers"
     _check(settings, blamed, taken + SMALLEST * lanes, limit)
     if _chosen(settings, "queue"):
@@ -60,6 +59,36 @@ def connections_limit(settings: Settings, limit: int) -> int:
     """
     if not settings.upstreams:
         return settings.worker_connections
+    return _fitting(settings, limit)
+
+
+def shortage(settings: Settings, limit: int) -> str | None:
+    """What is cut because of the limit, and the number to set instead: a sentence, or nothing.
+
+    ``settings`` are those before anything was cut, and ``queue_limit`` takes them.
+    """
+    connections, queue = _fitting(settings, limit), queue_limit(settings, limit)
+    if connections == settings.worker_connections and queue == settings.queue:
+        return None
+    needed = max(
+        settings.worker_connections * _per_connection(settings) + SPARE,
+        _taken(settings) + settings.queue * len(settings.bind),
+    )
+    return (
+        f"only {limit} file descriptors per process are allowed, so that a worker can hold about "
+        f"{connections} connections ({settings.worker_connections} are configured) and {queue} can "
+        f"wait for one ({settings.queue}): raise the hard limit to {needed} (ulimit -n {needed}, "
+        f"LimitNOFILE={needed}, docker run --ulimit nofile={needed})"
+    )
+
+
+def _taken(settings: Settings) -> int:
+    """What the master needs besides the queue."""
+    in_flight = settings.window * settings.workers * len(settings.bind)
+    return SPARE + PER_WORKER * settings.workers + in_flight
+
+
+def _fitting(settings: Settings, limit: int) -> int:
     return min(settings.worker_connections, max(1, (limit - SPARE) // _per_connection(settings)))
 
 

@@ -16,7 +16,7 @@ from balancer import __version__, log
 from balancer.core.messages import Configure, WorkerConfig
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import ExitCode, UsageError
-from balancer.master.budget import connections_limit, queue_limit, raise_limit
+from balancer.master.budget import connections_limit, queue_limit, raise_limit, shortage
 from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
@@ -85,6 +85,8 @@ class Master:
         check_reload(settings)
         limit = raise_limit()
         queue = queue_limit(settings, limit)
+        if warning := shortage(settings, limit):
+            logger.warning(warning)
         settings = dataclasses.replace(
             settings, worker_connections=connections_limit(settings, limit)
         )

@@ -18,6 +18,7 @@ from balancer.master.budget import (
     connections_limit,
     queue_limit,
     raise_limit,
+    shortage,
 )
 from balancer.settings import Settings, TcpBind
 from tests.net.children import exit_code, run_child
@@ -57,6 +58,16 @@ def test_a_proxys_connections_need_two_each() -> None:
     chosen = Settings(workers=2, upstreams=("a:1",), worker_connections=500)
     with pytest.raises(UsageError, match="500: needs 1064 file descriptors and the limit is 1000"):
         queue_limit(chosen, 1000)
+
+
+def test_what_is_cut_is_said_with_the_number_to_set() -> None:
+    assert shortage(Settings(workers=2), PLENTY) is None
+    assert shortage(Settings(workers=2), 1024 + SPARE + 2 * PER_WORKER + 2) is None
+    assert shortage(Settings(workers=2, upstreams=("a:1",)), 1024) == (
+        "only 1024 file descriptors per process are allowed, so that a worker can hold about 480 "
+        "connections (1000 are configured) and 942 can wait for one (1024): raise the hard limit "
+        "to 2064 (ulimit -n 2064, LimitNOFILE=2064, docker run --ulimit nofile=2064)"
+    )
 
 
 def test_several_listeners_share_it() -> None:
