@@ -13,7 +13,7 @@ from typing import Any
 
 from balancer.settings import Interface
 
-__all__ = ["check", "detect"]
+__all__ = ["check", "detect", "takes_arguments"]
 
 PREFIXES = "put asgi:, wsgi: or stream: in front of it"
 
@@ -72,6 +72,17 @@ def check(app: Any, interface: Interface) -> None:  # noqa: ANN401 - whatever a 
             f"can't be called with ({names}), as --interface {interface.value} (or the prefix, or "
             f"worker_class) has it{_looks_like(app)}"
         ) from None
+
+
+def takes_arguments(factory: Any) -> str | None:  # noqa: ANN401 - whatever a name stands for
+    """Why a callable can't be called without any, if it can't: it is no factory."""
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:  # written in C, without a signature
+        return None
+    except TypeError:
+        return f"takes arguments and is no factory{_looks_like(factory)}"
+    return None
 
 
 def _looks_like(app: object) -> str:

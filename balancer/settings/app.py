@@ -67,10 +67,9 @@ def _parse(text: str) -> AppSpec:
     factory = attr.endswith("()")
     attr = attr.removesuffix("()")
     if not colon and _dotted(module):
-        name = module.removesuffix(".py")
-        raise ValueError(
-            f"names no attribute: write {name}:app, or whatever the app is called in it"
-        )
+        raise ValueError(f"names no attribute: write {_with_attribute(module)}")
+    if "/" in module and (meant := _by_path(module, attr)):
+        raise ValueError(f"is a file's name: did you mean {meant}?")
     if not colon or not _dotted(module) or not _dotted(attr):
         raise ValueError(f"not module:attr or module:factory(){_server_hint(text)}")
     return AppSpec(module, attr, factory, interface)
@@ -84,6 +83,22 @@ def _split_prefix(text: str) -> tuple[Interface | None, str]:
         known = ", ".join(sorted(PREFIXES))
         raise ValueError(f"{word}: is no interface (there are {known}){_server_hint(text)}")
     return Interface(word), rest
+
+
+def _with_attribute(module: str) -> str:
+    name = module.removesuffix(".py")
+    head, dot, tail = name.rpartition(".")
+    first = f"{head}:{tail} or {name}:app" if dot else f"{name}:app"
+    return f"{first}, or whatever the app is called in it"
+
+
+def _by_path(path: str, attr: str) -> str | None:
+    """A file as a module in a folder, for those who have completed its name in a shell."""
+    folder, _, name = path.removesuffix(".py").rpartition("/")
+    if not name.isidentifier() or not _dotted(attr or "app"):
+        return None
+    where = f" --app-dir {folder}" if folder not in {"", "."} else ""
+    return f"{name}:{attr or 'app'}{where}"
 
 
 def _server_hint(text: str) -> str:

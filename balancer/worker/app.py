@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, final
 
 import msgspec
 
-from balancer.apps.detect import check, detect
+from balancer.apps.detect import check, detect, takes_arguments
 from balancer.apps.tracebacks import describe
 from balancer.core.messages import WorkerConfig
 from balancer.errors import AppError, InWorkerError
 from balancer.settings import Interface, parse_app
+from balancer.worker.hints import about_attribute, about_import
 from balancer.worker.program import MAIN, adopt, import_main
 
 if TYPE_CHECKING:
@@ -84,19 +85,23 @@ def find_hook(config: WorkerConfig, name: str, target: str) -> object:
 def _find(config: WorkerConfig, spec: AppSpec, who: str) -> object:
     # a program's own path goes first, unless it has asked for another folder
     last = config.program is not None and config.app_dir == WorkerConfig().app_dir
-    _look_in(os.path.abspath(config.app_dir), last=last)
+    folder = os.path.abspath(config.app_dir)
+    _look_in(folder, last=last)
     try:
         found: object = _import(spec.module, config.program)
     except BaseException as error:
         if isinstance(error, InWorkerError):  # nobody needs a traceback to understand that
             raise AppError(f"{who}: {error}") from error
         what = f"{who}: can't import {spec.module}"
-        raise AppError(describe(what, error)) from error
+        sentence, newline, frames = describe(what, error).partition("\n")
+        hint = about_import(spec, error, folder)
+        raise AppError(f"{sentence}{hint}{newline}{frames}") from error
     for name in spec.attr.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise AppError(f"{who}: {spec.module} has no attribute {spec.attr}") from None
+            hint = about_attribute(found, name, app=who.startswith("app "))
+            raise AppError(f"{who}: {spec.module} has no attribute {spec.attr}{hint}") from None
     return found
 
 
@@ -120,6 +125,8 @@ def _import(name: str, program: Program | None) -> ModuleType:
 def _call(app: str, factory: object) -> object:
     if not callable(factory):
         raise AppError(f"app {app}: the factory is of type {type(factory).__name__}, not callable")
+    if why := takes_arguments(factory):
+        raise AppError(f"app {app}: what --factory or () calls {why}")
     try:
         return factory()
     except BaseException as error:

@@ -28,6 +28,7 @@ def test_apps(text: str, spec: AppSpec) -> None:
     assert parse_app(text) == spec
 
 
+WHATEVER = ", or whatever the app is called in it"
 FORM = "not module:attr or module:factory()"
 
 
@@ -37,6 +38,12 @@ FORM = "not module:attr or module:factory()"
         ("", FORM),
         ("main", "names no attribute: write main:app, or whatever the app is called in it"),
         ("main.py", "names no attribute: write main:app, or whatever the app is called in it"),
+        ("shop.main", f"names no attribute: write shop:main or shop.main:app{WHATEVER}"),
+        ("./main.py", "is a file's name: did you mean main:app?"),
+        ("main/:app", FORM),
+        ("src/main.py:api", "is a file's name: did you mean main:api --app-dir src?"),
+        ("/srv/x/main:app", "is a file's name: did you mean main:app --app-dir /srv/x?"),
+        ("native:src/main.py:app", "is a file's name: did you mean main:app --app-dir src?"),
         ("native:", FORM),
         ("native:main:", FORM),
         ("native::app", FORM),

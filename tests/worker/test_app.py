@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PYTHON = sys.executable
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """The name of a module that nobody has imported yet, with what the test says in it."""
@@ -76,10 +79,19 @@ class TestAGoodModule:
     def test_what_is_named_is_found(self, site: str, attr: str) -> None:
         assert callable(find(f"native:{site}:{attr}").target)
 
-    @pytest.mark.parametrize("attr", ["nothing", "Site.nothing", "app.nothing.at_all"])
-    def test_what_is_not_there(self, site: str, attr: str) -> None:
+    @pytest.mark.parametrize(
+        ("attr", "hint"),
+        [
+            ("nowhere", ": did you mean app or asgi or wsgi?"),
+            ("ap", ": did you mean app?"),
+            ("wsgi_sight", ": did you mean wsgi_site?"),
+            ("Site.ap", ": did you mean app?"),
+            ("app.nothing.at_all", ""),
+        ],
+    )
+    def test_what_is_not_there(self, site: str, attr: str, hint: str) -> None:
         app = f"native:{site}:{attr}"
-        assert failure(app) == f"app {app}: {site} has no attribute {attr}"
+        assert failure(app) == f"app {app}: {site} has no attribute {attr}{hint}"
 
     def test_what_cant_be_called(self, site: str) -> None:
         app = f"native:{site}:number"
@@ -151,6 +163,13 @@ class TestAGoodModule:
         app = f"native:{site}:number()"
         assert failure(app) == f"app {app}: the factory is of type int, not callable"
 
+    def test_a_factory_that_is_an_app(self, site: str) -> None:
+        app = f"native:{site}:asgi()"
+        assert failure(app) == (
+            f"app {app}: what --factory or () calls takes arguments and is no factory: it looks "
+            "like asgi"
+        )
+
     def test_a_factory_that_makes_no_app(self, site: str) -> None:
         assert failure(f"native:{site}:make_number()").endswith("is of type int, not callable")
 
@@ -161,17 +180,46 @@ class TestAGoodModule:
         assert not any("balancer" in frame for frame in frames)
 
 
-def test_a_module_that_is_not_there() -> None:
-    assert failure("native:no_such_module:app") == (
-        "app native:no_such_module:app: can't import no_such_module: "
-        "ModuleNotFoundError: No module named 'no_such_module'"
-    )
+@pytest.mark.parametrize(
+    ("app", "missing", "hint"),
+    [
+        ("elsewhere:app", "elsewhere", "it is in src: --app-dir src"),
+        ("elsewhere.deep:app", "elsewhere", "it is in src: --app-dir src"),
+        ("pakage:app", "pakage", "did you mean package:app?"),
+        ("pakage.web:app", "pakage", "did you mean package.web:app?"),
+        ("package.web:app", "package.web", None),
+        ("file.py:app", "file.py", "did you mean file:app?"),
+        ("x_y_z:app", "x_y_z", "it is neither in {} (--app-dir) nor installed for {}"),
+    ],
+)
+def test_a_module_that_is_not_there(
+    app: str, missing: str, hint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("src/elsewhere.py", "lib/elsewhere.py", "package/__init__.py", "file.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AppError) as caught:
+        find_app(WorkerConfig(app=app, app_dir=str(tmp_path)))
+    said = str(caught.value).splitlines()[0]
+    error = f"app {app}: can't import {app.partition(':')[0]}: ModuleNotFoundError: No module named"
+    assert said.startswith(f"{error} '{missing.removesuffix('.py')}")
+    expected = "" if hint is None else f"; {hint.format(tmp_path, sys.executable)}"
+    assert said.partition("'")[2].partition("'")[2].partition("; '")[0].endswith(expected)
 
 
 @pytest.mark.parametrize(
     ("site", "said"),
     [
-        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        (
+            "import no_such_library",
+            f"ModuleNotFoundError: No module named 'no_such_library'; is it installed for {PYTHON}",
+        ),
+        (
+            "from . import models",
+            "ImportError: attempted relative import with no known parent package; {site} is part",
+        ),
         ("1/0", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("def f(:", "SyntaxError: "),
@@ -179,6 +227,7 @@ def test_a_module_that_is_not_there() -> None:
     indirect=["site"],
 )
 def test_a_module_that_fails(site: str, said: str) -> None:
+    said = said.format(site=site)
     assert f"can't import {site}: {said}" in failure(f"native:{site}:app").splitlines()[0]
 
 
