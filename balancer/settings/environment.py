@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from balancer.errors import UsageError
 from balancer.settings.binds import ANY, DEFAULT_BIND, TcpBind, parse_bind
 from balancer.settings.origin import Given, Origin, Rank
-from balancer.settings.suggest import suggestion
+from balancer.settings.suggest import closest
 from balancer.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -68,4 +68,9 @@ def unknown_variables(env: Mapping[str, str]) -> list[str]:
         if name.startswith(PREFIX) and value and name not in OURS.union(known)
         if not name.startswith(OURS_TOO)
     ]
-    return [f"{name}: there is no such setting{suggestion(name, known)}" for name in unknown]
+    return [f"{name}: there is no such setting{_hint(name)}" for name in unknown]
+
+
+def _hint(variable: str) -> str:
+    close = closest(variable.removeprefix(PREFIX), SETTINGS)
+    return f"; did you mean {SETTINGS[close].variables[0]}?" if close else ""

@@ -94,6 +94,7 @@ def _listen(
 ) -> list[_Place]:
     """Where all of them listen; -1 is served where that can't be known."""
     found: list[_Place] = []
+    served: set[int] = set()
     sure = not any(each.broken for each in listeners)
     for listener in listeners:
         index = -1
@@ -102,11 +103,11 @@ def _listen(
         except ValueError as error:
             errors.append(UsageError(str(error)))
             sure = False
+        served.add(index)
         for bind, part in _binds(listener, errors):
             if _is_taken(bind, [place.bind for place in found]):
                 errors.append(UsageError(f"{part}: is given twice"))
             found.append(_Place(bind, index, part.origin))
-    served = {place.service for place in found}
     idle = [table for index, table in enumerate(tables) if index not in served]
     if sure:
         errors += [UsageError(_is_idle(table)) for table in idle]

@@ -1,6 +1,7 @@
 """The reference page of all settings, made from their table.
 
-``python -m balancer.settings.reference`` writes ``REFERENCE.md`` beside this module; a test holds the page against the table.
+``python -m balancer.settings.reference`` writes ``REFERENCE.md`` beside this module; a test holds
+the page against the table.
 """
 
 from __future__ import annotations

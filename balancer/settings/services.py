@@ -96,7 +96,8 @@ def _service(top: Settings, table: Table, values: Values, kinds: set[str]) -> Se
     foreign = {
         name: getattr(defaults, name)
         for name, setting in SETTINGS.items()
-        if table.kind not in setting.tables and kinds.intersection(setting.tables)
+        if name in {"app", "upstreams"}
+        or (table.kind not in setting.tables and kinds.intersection(setting.tables))
     }
     origins = {name: origin for name, origin in top.origins.items() if name not in foreign}
     settings = dataclasses.replace(

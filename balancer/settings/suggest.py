@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["suggestion"]
+__all__ = ["closest", "suggestion"]
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:
     """``; did you mean workers?``, or nothing where no word is like it."""
+    close = closest(word, words)
+    return f"; did you mean {close}?" if close else ""
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """The name, in small letters and with underscores, that is most like a word."""
     import difflib  # for those who have mistyped something
 
-    spelled = word.replace("-", "_")
-    # keys have small letters, variables capital ones
-    close = difflib.get_close_matches(spelled.lower(), list(words), n=1) or (
-        difflib.get_close_matches(spelled.upper(), list(words), n=1)
-    )
-    return f"; did you mean {close[0]}?" if close else ""
+    wanted = word.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(wanted, list(words), n=1)), None)

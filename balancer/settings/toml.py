@@ -125,7 +125,7 @@ class _Reader:
     def _listener(self, path: Path, value: object) -> Listener:
         if not isinstance(value, dict):
             self._wrong(self._given(path, value), f"must be a table: [[{LISTENERS}]]")
-            value = {}
+            return Listener(self._origin(path), None, None, broken=True)
         bind: Given | None = None
         services: list[tuple[str, str, Given]] = []
         kinds = {word: kind for kind, word in ONE.items()}

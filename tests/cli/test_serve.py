@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -153,6 +154,84 @@ def test_file_environment_and_flag(
     assert (settings.workers, settings.queue, settings.window) == (4, 3, 2)
     assert settings.where("workers") == "-w"
     assert settings.where("window") == f"{file}:3: window"
+
+
+TABLES = """\
+workers = 2
+[apps.site]
+app = "shop:app"
+[pools.api]
+upstreams = ["a:1"]
+[[listeners]]
+bind = ":1"
+app = "site"
+[[listeners]]
+bind = ":2"
+pool = "api"
+"""
+
+
+def test_run_takes_everything_from_a_file(master: FakeMaster, tmp_path: Path) -> None:
+    file = tmp_path / "b.toml"
+    file.write_text(TABLES)
+    assert invoke("run", "-c", str(file), "-w", "4").exit_code == 0
+    file.write_text('app = "main:app"\n')
+    assert invoke("run", "-c", str(file)).exit_code == 0
+    file.write_text('upstreams = ["a:1"]\n')
+    assert invoke("run", "-c", str(file), "--upstream-policy", "p2c").exit_code == 0
+    (tmp_path / "b.py").write_text("workers = 3\ndef on_exit(server): ...\n")
+    assert invoke("run", "-c", str(tmp_path / "b.py")).exit_code == 0
+    tables, app, pool, python = master.settings
+    assert (tables.workers, tables.service_of_bind) == (4, (0, 1))
+    assert [each.name for each in tables.services] == ["site", "api"]
+    assert (app.app, app.services) == ("main:app", ())
+    assert (pool.upstreams, pool.upstream_policy) == (("a:1",), "p2c")
+    assert python.workers == 3
+    assert master.hooks is not None
+    assert "on_exit" in master.hooks
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (["run"], "run: name a file with -c, such as -c balancer.toml"),
+        (["run", "-c", "b.toml", "main:app"],
+         "Got unexpected extra argument (main:app)"),
+        (["serve", "-c", "b.toml"],
+         "-c: has tables (site, api), which are for another command: balancer run"),
+        (["proxy", "-c", "b.toml"],
+         "-c: has tables (site, api), which are for another command: balancer run"),
+        (["serve", "main:app", "-c", "b.toml"],
+         "APP main:app: can't stand beside b.toml:2: apps.site; give it a table too: [apps.NAME]"),
+    ],
+)  # fmt: skip
+def test_whose_tables_are(
+    master: FakeMaster,
+    args: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "b.toml").write_text(TABLES)
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*args)
+    assert (result.exit_code, master.settings) == (2, [])
+    assert result.stderr.startswith(f"balancer: error: {problem}")
+
+
+def test_a_variable_that_means_nothing_is_named(
+    master: FakeMaster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BALANCER_WORKRS", "3")
+    monkeypatch.setenv("BALANCER_WORKER_ID", "1")
+    logger = logging.getLogger("balancer")
+    monkeypatch.setattr("balancer.log.configure", lambda _level: None)
+    monkeypatch.setattr(logger, "propagate", True)
+    assert invoke("serve").exit_code == 0
+    assert master.settings == [Settings()]
+    assert caplog.messages == [
+        "BALANCER_WORKRS: there is no such setting; did you mean BALANCER_WORKERS?"
+    ]
 
 
 @pytest.mark.parametrize(
