@@ -17,6 +17,7 @@ from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import UsageError
 from balancer.hooks import Hooks
 from balancer.settings.calls import read_arguments
+from balancer.settings.environment import unknown_variables
 from balancer.settings.files import read_file
 from balancer.settings.load import load
 from balancer.settings.source import ConfigSource
@@ -192,6 +193,8 @@ def _load(arguments: Mapping[str, object], env: Mapping[str, str]) -> tuple[Sett
         raise UsageError(f"config={file!r}: must be the name of a file")
     config = None if file is None else read_file(file)
     settings = load(read_arguments(given), file=config, env=env)
+    for text in unknown_variables(env):
+        logger.warning(text)
     if config is not None and config.warning is not None:
         logger.warning(config.warning)
     if none:

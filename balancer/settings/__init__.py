@@ -4,9 +4,14 @@ units, binds, app, trust, cpus  the values
 upstream                        and what to stand in front of
 kinds                           one parser per type, shared by all sources
 table                           every setting, once: ``Settings``
-files, python                   what ``-c`` names: TOML or Python (source: what was found)
+files, toml, python             what ``-c`` names: TOML or Python (source: what was found)
+lines                           where in a TOML file each key is
 gunicorn                        its settings by their names here
-load                            default < file < environment < flag
+environment, calls              the other sources (flags: ``cli.options``)
+parse, load                     default < file < environment < flag
+services, listeners             < table of one app or one pool, and where it is served
+checks, engine, proxy           what can't stand together
+reference                       the page of all settings
 """
 
 from balancer.settings.app import AppSpec as AppSpec

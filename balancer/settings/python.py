@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_python"]
 
+TABLES = frozenset({"apps", "pools", "listeners"})
 CLOSE = 0.9
 """So alike is a name to a setting's that it is taken for a slip of the finger."""
 SHOWN = 60
@@ -76,7 +77,7 @@ def _read(source: ConfigSource) -> Config:
         if found is not None:
             origin = Origin(Rank.FILE, name, source.name, lines.get(name))
             given.append(_given(origin, *found, shown=value, errors=errors))
-        elif name in LACKING and not is_off(name, value):
+        elif (name in LACKING and not is_off(name, value)) or _is_a_table(name, value):
             lacking.append(name)
     workers_need_it = any(name in WORKER_HOOKS for name in functions)
     return Config(
@@ -149,6 +150,11 @@ def _given(
         errors.append(UsageError(f"{given}: must be {kind.wants}"))
         return dataclasses.replace(given, broken=True)
     return given
+
+
+def _is_a_table(name: str, value: object) -> bool:
+    """What a TOML file has of this name; here it is a variable of the file's own."""
+    return name in TABLES and isinstance(value, dict | list)
 
 
 def _text(value: object, kind: Kind) -> str | None:

@@ -130,15 +130,20 @@ def test_a_python_file_that_fails_shows_its_traceback(folder: Path) -> None:
         ("import os; os.kill(os.getpid(), 9)",
          "app mine:app: ends the process that imports it, by signal 9"),
         ("import sys; sys.exit(3)", "app mine:app: can't import mine: SystemExit: 3"),
-        ("import time; time.sleep(60)",
-         "app mine:app: is not imported after 500ms (--boot-timeout)"),
     ],
 )  # fmt: skip
 def test_an_app_that_cannot_be_imported(text: str, problem: str, folder: Path) -> None:
     (folder / "mine.py").write_text(f"{text}\n")
-    result = invoke("serve", "--check-config", "mine:app", "--boot-timeout", "500ms")
+    result = invoke("serve", "--check-config", "mine:app")
     assert result.exit_code == 4
     assert lines(result)[0].startswith(problem)
+
+
+def test_an_app_that_never_comes_back(folder: Path) -> None:
+    (folder / "mine.py").write_text("import time; time.sleep(60)\n")
+    result = invoke("serve", "--check-config", "mine:app", "--boot-timeout", "500ms")
+    assert result.exit_code == 4
+    assert lines(result) == ["app mine:app: is not imported after 500ms (--boot-timeout)"]
 
 
 def test_apps_are_tried_as_in_a_worker(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from balancer.errors import UsageError
+from balancer.hooks import HOOKS
 from balancer.settings import TcpBind, UnixBind
 from balancer.settings.files import read_file
 from balancer.settings.gunicorn import LACKING, RENAMED
@@ -92,6 +94,7 @@ def test_a_larger_field_makes_a_larger_head(value: str, head: int, write: Write)
 
 def test_one_warning_names_all_that_has_no_effect(write: Write) -> None:
     config = read(
+        "http_protocols = 'h1'\napps = {'x': {}}\npools = 3\n"
         "import os\nstatsd_host = 'x'\ndaemon = True\numask = 0\ncertfile = None\nerrorlog = '-'\n"
         "worker_class = 'gevent'\nworker = 3\nport = 8000\ndef post_forked(server, worker): ...\n"
         "def pre_exec(server): ...\nclass Helper: ...\ndef helper(): ...\n",
@@ -99,7 +102,7 @@ def test_one_warning_names_all_that_has_no_effect(write: Write) -> None:
     )
     assert config.warning is not None
     assert config.warning.endswith(
-        "conf.py: no effect here: daemon, pre_exec, statsd_host, worker_class; "
+        "conf.py: no effect here: apps, daemon, pre_exec, statsd_host, worker_class; "
         "no setting: worker (did you mean workers?), post_forked (did you mean post_fork?)"
     )
     assert config.given == []
@@ -194,6 +197,12 @@ def test_modules_that_are_none(name: str, problem: str, package: Path) -> None:
         load(file=f"python:{name}")
     assert str(caught.value) == f"-c python:{name}: {problem}"
     assert ("bad.py" in caught.value.details) == (name == "conf_package.bad")
+
+
+def test_every_setting_of_gunicorns_is_known() -> None:
+    """Or a file of a newer gunicorn would have settings that are silently ignored."""
+    theirs = {setting.name for setting in importlib.import_module("gunicorn.config").KNOWN_SETTINGS}
+    assert theirs <= LACKING | set(RENAMED) | set(SETTINGS) | set(HOOKS)
 
 
 def test_the_table_of_names_is_consistent() -> None:
