@@ -14,6 +14,7 @@ from balancer.settings.load import flag_given, load
 from balancer.settings.logformat import WORDS
 from balancer.settings.policy import WORKER_NAMES
 from balancer.settings.table import SETTINGS
+from balancer.settings.trust import TrustedPeers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -355,6 +356,25 @@ def test_the_last_flag_wins_and_binds_add_up() -> None:
 )
 def test_web_concurrency(env: dict[str, str], workers: int) -> None:
     assert load(env=env).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("env", "peers"),
+    [
+        ({"FORWARDED_ALLOW_IPS": "10.0.0.1,10.1.0.0/16"}, ("10.0.0.1/32", "10.1.0.0/16")),
+        ({"FORWARDED_ALLOW_IPS": "*", "BALANCER_FORWARDED_ALLOW_IPS": "unix:"}, ("unix:",)),
+        ({"FORWARDED_ALLOW_IPS": ""}, ("127.0.0.1", "::1", "unix:")),
+        ({"FORWARDED_ALLOW_IPS": "none"}, ("none",)),
+    ],
+)
+def test_forwarded_allow_ips(env: dict[str, str], peers: tuple[str, ...]) -> None:
+    assert load(env=env).forwarded_allow_ips == peers
+
+
+def test_none_believes_nobody() -> None:
+    settings = load([flag_given("forwarded_allow_ips", "--no-proxy-headers", "", "none")])
+    trusted = TrustedPeers(settings.forwarded_allow_ips)
+    assert not any(host in trusted for host in ("127.0.0.1", "::1", None, "none"))
 
 
 def test_several_binds_in_the_environment() -> None:
