@@ -47,13 +47,14 @@ LEAST_SHARE = 0.1
 class Probation:
     """What probes say of one endpoint.  It counts as up until they have shown that it isn't."""
 
-    __slots__ = ("_against", "_fall", "_rise", "up")
+    __slots__ = ("_fall", "_rise", "against", "up")
 
-    def __init__(self, rise: int = 2, fall: int = 3) -> None:
+    def __init__(self, rise: int = 2, fall: int = 3, *, up: bool = True, against: int = 0) -> None:
         self._rise = rise
         self._fall = fall
-        self._against = 0  # results in a row that contradict ``up``
-        self.up = True
+        self.up = up
+        self.against = against
+        """Results in a row that contradict ``up``."""
 
     def passed(self) -> bool:
         """A probe got its answer; True if that has brought the endpoint up."""
@@ -65,13 +66,13 @@ class Probation:
 
     def _result(self, *, up: bool) -> bool:
         if up is self.up:
-            self._against = 0
+            self.against = 0
             return False
-        self._against += 1
-        if self._against < (self._rise if up else self._fall):
+        self.against += 1
+        if self.against < (self._rise if up else self._fall):
             return False
         self.up = up
-        self._against = 0
+        self.against = 0
         return True
 
 

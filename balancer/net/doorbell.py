@@ -27,11 +27,13 @@ class Doorbell:
     Args:
         table: The descriptor of what the workers share: who has the same one has the same bells.
         row: The worker whose bell is heard here; None: none.
+        pool: What it is about: a worker has a bell for each of its pools.
     """
 
-    def __init__(self, table: int, row: int | None = None) -> None:
+    def __init__(self, table: int, row: int | None = None, pool: int = 0) -> None:
         shared = os.fstat(table)
         self._prefix = f"\0balancer-{shared.st_dev:x}-{shared.st_ino:x}-"
+        self._pool = pool
         self._out = _datagrams()
         self._bell: socket.socket | None = None
         if row is not None:
@@ -39,12 +41,13 @@ class Doorbell:
             # Somebody else may have taken the name, for it is guarded by nobody: then who waits
             # here finds out by looking again from time to time.
             with suppress(OSError):
-                self._bell.bind(f"{self._prefix}{row}")
+                self._bell.bind(f"{self._prefix}{pool}-{row}")
 
-    def ring(self, row: int) -> None:
-        """Wake that worker, if it lives and isn't awake already."""
+    def ring(self, row: int, pool: int | None = None) -> None:
+        """Wake that worker, if it lives and isn't awake already; None: about the same pool."""
+        pool = self._pool if pool is None else pool
         with suppress(OSError):  # ECONNREFUSED: nobody is there; EAGAIN: it has rung already
-            self._out.sendto(b"", f"{self._prefix}{row}")
+            self._out.sendto(b"", f"{self._prefix}{pool}-{row}")
 
     async def listen(self, answer: Callable[[], None]) -> None:
         """Call ``answer`` whenever it has rung, until ``close``."""

@@ -7,7 +7,7 @@ import errno
 import socket
 from typing import final
 
-__all__ = ["MAX_FDS", "NoRoomError", "packet_pair", "recv_packet", "send_packet"]
+__all__ = ["MAX_FDS", "MAX_PACKET", "NoRoomError", "packet_pair", "recv_packet", "send_packet"]
 
 MAX_FDS = 250
 """Descriptors in one packet; Linux's SCM_MAX_FD is 253."""

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from balancer.net.doorbell import Doorbell
+from tests.support.wait import until
 
 
 async def test_a_ring_is_heard_where_it_was_rung() -> None:
@@ -41,6 +42,26 @@ async def test_a_ring_is_heard_where_it_was_rung() -> None:
     assert heard == ["one", "one"]
     os.close(table)
     os.close(other_table)
+
+
+async def test_a_worker_has_a_bell_for_each_pool() -> None:
+    table = os.memfd_create("table")
+    heard: list[int] = []
+    with (
+        closing(Doorbell(table, 0, 0)) as zero,
+        closing(Doorbell(table, 0, 3)) as three,
+        closing(Doorbell(table, 1, 3)) as other,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(zero.listen, lambda: heard.append(0))
+            nursery.start_soon(three.listen, lambda: heard.append(3))
+            other.ring(0)
+            await until(lambda: heard)
+            other.ring(0, 0)
+            await until(lambda: len(heard) > 1)
+            nursery.cancel_scope.cancel()
+    assert heard == [3, 0]
+    os.close(table)
 
 
 async def test_many_rings_are_one_call_and_never_block() -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from balancer.net.endpoints import ENDPOINTS, Address, EndpointTable, Heads, Totals, WorkerView
+from balancer.net.endpoints import (
+    ANY_EDITION,
+    ENDPOINTS,
+    Address,
+    EndpointTable,
+    Heads,
+    Totals,
+    WorkerView,
+)
 from balancer.net.endpoints.address import pack_address, unpack_address
 from balancer.net.endpoints.layout import CUMULATIVE, HeadWord, Layout, TableWord
 from balancer.net.endpoints.stamps import next_stamp
@@ -118,6 +126,53 @@ def test_a_success_that_was_held_up_forgets_failures_and_brings_none_back() -> N
         made.words[word] = late
         assert made.run(0) == 0
         assert other.failed(0) == 1
+
+
+def test_pools_wait_and_spend_apart() -> None:
+    with table() as made:
+        for row in (0, 1):
+            made.admit(row)
+        made.add_pool(2)
+        with ExitStack() as stack:
+            zero, two, other = (
+                stack.enter_context(closing(WorkerView(made, row, pool)))
+                for row, pool in ((0, 0), (0, 2), (1, 2))
+            )
+            zero.begin(0)
+            two.begin(1)
+            assert other.claim(1, 2)
+            other.retried(1)
+            assert [zero.spent(), two.spent(), other.spent()] == [(1, 0), (2, 1), (2, 1)]
+            two.wait(1, 2.0)
+            other.wait(3, 1.0)
+            assert [zero.waiting(), two.waiting(), other.waiting()] == [0, 4, 4]
+            assert [zero.oldest_waiter(), two.oldest_waiter()] == [None, 1]
+            made.depart(1)
+            assert [made.spent(2), made.waiting(2), made.oldest_waiter(pool=2)] == [(2, 1), 1, 0]
+            assert made.totals(1) == Totals(1, 2, 0, 1, 0, 0)
+            assert made.spent() == (1, 0)
+
+
+def test_it_is_known_which_lists_workers_go_by() -> None:
+    with table() as made:
+        assert made.editions() == set()
+        made.admit(0)
+        made.admit(3)
+        assert made.editions() == {ANY_EDITION}
+        made.goes_by(0, 2)
+        made.goes_by(3, 5)
+        assert made.editions() == {2, 5}
+        made.depart(0)
+        assert made.editions() == {5}
+        made.admit(0)
+        assert made.editions() == {5, ANY_EDITION}
+
+
+def test_an_endpoint_may_be_drained_from_the_start() -> None:
+    with table() as made:
+        index = made.place(7, (socket.AF_INET, ("127.0.0.1", 1)), weight=1, now=0.0, drained=True)
+        assert [row.drained for row in made.heads.states()] == [False, False, True]
+        assert index == 2
 
 
 class Interrupted:

@@ -16,6 +16,8 @@ from balancer.net.endpoints.address import Address as Address
 from balancer.net.endpoints.heads import EndpointRow as EndpointRow
 from balancer.net.endpoints.heads import Heads as Heads
 from balancer.net.endpoints.layout import ENDPOINTS as ENDPOINTS
+from balancer.net.endpoints.layout import POOLS as POOLS
+from balancer.net.endpoints.table import ANY_EDITION as ANY_EDITION
 from balancer.net.endpoints.table import EndpointTable as EndpointTable
 from balancer.net.endpoints.table import Totals as Totals
 from balancer.net.endpoints.view import WorkerView as WorkerView

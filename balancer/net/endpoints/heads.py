@@ -32,7 +32,7 @@ class EndpointRow:
     Attributes:
         index: Its row in the table.
         placed: Another number for every endpoint that the row has had.
-        upstream: The index of its upstream on the command line.
+        upstream: The number of its upstream.
         address: Where to connect to.
         weight: Its share beside the others.
         drained: The operator wants no new requests on it.
@@ -122,7 +122,15 @@ class Heads:
         return counts
 
     def place(
-        self, index: int, upstream: int, address: Address, weight: int, now: float, base: list[int]
+        self,
+        index: int,
+        upstream: int,
+        address: Address,
+        weight: int,
+        now: float,
+        base: list[int],
+        *,
+        drained: bool = False,
     ) -> None:
         """Put an endpoint into an empty row; for ``EndpointTable.place``.
 
@@ -141,6 +149,7 @@ class Heads:
         for offset, value in enumerate(packed):
             words[at + HeadWord.FAMILY + offset] = value
         words[at + HeadWord.WEIGHT] = weight
+        words[at + HeadWord.DRAINED] = int(drained)
         words[at + HeadWord.SINCE] = to_ns(now)
         words[at + HeadWord.GENERATION] = generation
         for offset, value in enumerate(base):
@@ -158,11 +167,20 @@ class Heads:
         self._words[at + HeadWord.USED] = 0
         self._changed()
 
-    def probed(self, index: int, *, up: bool, now: float) -> bool:
-        """A probe's verdict; whether it is another one than before."""
+    def probed(self, index: int, *, up: bool, now: float, against: int = 0) -> bool:
+        """A probe's verdict; whether it is another one than before.
+
+        ``against`` is for the helper that comes next: the probes in a row that contradict it.
+        """
         at = HEADS_AT + index * HEAD_WORDS
         self._words[at + HeadWord.PROBED_AT] = to_ns(now)
+        self._words[at + HeadWord.AGAINST] = against
         return self._switch(at, HeadWord.DOWN, not up, now)
+
+    def against(self, index: int) -> int:
+        """As in ``probed``."""
+        against: int = self._words[HEADS_AT + index * HEAD_WORDS + HeadWord.AGAINST]
+        return against
 
     def drain(self, index: int, *, drained: bool, now: float) -> bool:
         """The operator's word; whether it is another one than before."""

@@ -2,15 +2,16 @@
 
     table head      64 words
     endpoint heads  ENDPOINTS × 64 words
-    worker cells    one array of cells per ``WorkerCounter``
+    editions        one array of cells: whose list each worker has
+    pool cells      per pool, one array of cells per ``PoolCounter``
     counter cells   per endpoint, one array of cells per ``Counter``
 
 An array holds a counter of every worker side by side, so that a sum over the workers is a sum over
 one slice; each worker is the single writer of its cell, so that counting needs no lock.  Cell 0 is
 the departed's: what dead workers had counted, written by the master.  Worker row r is cell r + 1.
 
-Nearly all of the 59 MB are never touched, and an untouched page of a memfd costs nothing: 8
-endpoints and 8 workers use 244 KiB.
+Nearly all of the 67 MB are never touched, and an untouched page of a memfd costs nothing: 8
+endpoints and 8 workers use 256 KiB.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import final
 
-__all__ = ["ENDPOINTS", "Counter", "HeadWord", "Layout", "TableWord", "WorkerCounter"]
+__all__ = ["ENDPOINTS", "POOLS", "Counter", "HeadWord", "Layout", "PoolCounter", "TableWord"]
 
 ENDPOINTS = 256
 """Addresses that can be stood in front of at a time."""
+POOLS = 64
+"""Pools that they can be in."""
 
 
 class TableWord(IntEnum):
@@ -32,6 +35,7 @@ class TableWord(IntEnum):
     ENDPOINTS_USED = 2  # endpoint rows that have; grows only
     HELPER_BEAT = 3  # counts up while the helper lives
     CAPACITY = 4  # worker rows that there is room for; never changes
+    POOLS_USED = 5  # pools that there have ever been; grows only
 
 
 class HeadWord(IntEnum):
@@ -39,7 +43,7 @@ class HeadWord(IntEnum):
 
     USED = 0  # helper: a stamp of when it was placed; 0 is a row without endpoint
     REMOVED_AT = 1  # helper
-    UPSTREAM = 2  # helper: the index on the command line
+    UPSTREAM = 2  # helper: the number of its upstream, which never means another one
     FAMILY = 3  # helper, and the next four
     PORT = 4
     SCOPE = 5  # an IPv6 link-local address's interface
@@ -55,6 +59,7 @@ class HeadWord(IntEnum):
     EJECTIONS = 15
     GENERATION = 16  # a stamp: failures in a row are those since it was written
     TROUBLE = 17  # there may be failures in a row
+    AGAINST = 18  # helper: probes in a row that contradict DOWN
     BASE = 24  # helper: the sums of ``CUMULATIVE`` when it was placed, in that order
 
 
@@ -73,28 +78,31 @@ class Counter(IntEnum):
 CUMULATIVE = (Counter.REQUESTS, Counter.FAILURES, Counter.RETRIES, Counter.STALE)
 
 
-class WorkerCounter(IntEnum):
-    """A worker's counters of requests that wait for an endpoint."""
+class PoolCounter(IntEnum):
+    """A worker's counters of a pool."""
 
     WAITING = 0  # requests that no endpoint has room for
     WAITING_SINCE = 1  # monotonic ns of the oldest of them; 0: none
+    REQUESTS = 2  # begun, at whichever endpoint
+    RETRIES = 3
 
 
 TABLE_WORDS = 64
 HEAD_WORDS = 64
 HEADS_AT = TABLE_WORDS
-WORKERS_AT = HEADS_AT + ENDPOINTS * HEAD_WORDS
+EDITIONS_AT = HEADS_AT + ENDPOINTS * HEAD_WORDS
 
 
 @final
 class Layout:
     """The places that depend on how many workers there is room for."""
 
-    __slots__ = ("cells", "counters_at", "size", "step")
+    __slots__ = ("cells", "counters_at", "pools_at", "size", "step")
 
     def __init__(self, rows: int) -> None:
         self.cells = rows + 1
-        self.counters_at = WORKERS_AT + len(WorkerCounter) * self.cells
+        self.pools_at = EDITIONS_AT + self.cells
+        self.counters_at = self.pools_at + POOLS * len(PoolCounter) * self.cells
         self.step = len(Counter) * self.cells
         """From an endpoint's counters to the next one's."""
         self.size = 8 * (self.counters_at + ENDPOINTS * self.step)
@@ -104,6 +112,6 @@ class Layout:
         """The first cell of a counter."""
         return self.counters_at + endpoint * self.step + counter * self.cells
 
-    def workers(self, counter: WorkerCounter) -> int:
-        """The first cell of a counter that has no endpoint."""
-        return WORKERS_AT + counter * self.cells
+    def pools(self, pool: int, counter: PoolCounter) -> int:
+        """The first cell of a pool's counter."""
+        return self.pools_at + (pool * len(PoolCounter) + counter) * self.cells

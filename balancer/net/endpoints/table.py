@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, final
 from balancer.net.endpoints.heads import Heads
 from balancer.net.endpoints.layout import (
     CUMULATIVE,
+    EDITIONS_AT,
     ENDPOINTS,
     HEAD_WORDS,
     HEADS_AT,
     Counter,
     HeadWord,
     Layout,
+    PoolCounter,
     TableWord,
-    WorkerCounter,
 )
 from balancer.net.slots import ROWS
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from balancer.net.endpoints.address import Address
 
-__all__ = ["EndpointTable", "Totals"]
+__all__ = ["ANY_EDITION", "EndpointTable", "Totals"]
+
+ANY_EDITION = 2**64 - 1
 
 
 @final
@@ -71,7 +74,9 @@ class EndpointTable:
         fd = os.memfd_create("balancer-endpoints", os.MFD_CLOEXEC)
         os.ftruncate(fd, Layout(rows).size)
         os.pwrite(fd, rows.to_bytes(8, "little"), 8 * TableWord.CAPACITY)
-        return cls(fd)
+        made = cls(fd)
+        made.add_pool(0)
+        return made
 
     @classmethod
     def open(cls, fd: int) -> EndpointTable:
@@ -96,12 +101,14 @@ class EndpointTable:
         beat: int = self.words[TableWord.HELPER_BEAT]
         return beat
 
-    def place(self, upstream: int, address: Address, *, weight: int, now: float) -> int | None:
+    def place(
+        self, upstream: int, address: Address, *, weight: int, now: float, drained: bool = False
+    ) -> int | None:
         """Give an endpoint a row; None when there is none, or ``ValueError`` for a bad address."""
         index = self._free()
         if index is not None:
             base = [self._sum_all(index, counter) for counter in CUMULATIVE]
-            self.heads.place(index, upstream, address, weight, now, base)
+            self.heads.place(index, upstream, address, weight, now, base, drained=drained)
         return index
 
     def _free(self) -> int | None:
@@ -133,9 +140,19 @@ class EndpointTable:
         if not 0 <= row < self.layout.cells - 1:
             raise ValueError(f"there is no worker row {row}")
         self.words[TableWord.ROWS_USED] = max(self.rows_used, row + 1)
+        # until it says so itself, nobody knows which list it has
+        self.words[EDITIONS_AT + row + 1] = ANY_EDITION
+
+    def add_pool(self, pool: int) -> None:
+        """Count a pool in, from now on; before any worker has it."""
+        self.words[TableWord.POOLS_USED] = max(self.words[TableWord.POOLS_USED], pool + 1)
+
+    def editions(self) -> set[int]:
+        """The lists of upstreams that workers go by; ``ANY_EDITION`` is of one that boots."""
+        return set(self._cells(EDITIONS_AT)) - {0}
 
     def depart(self, row: int) -> None:
-        """Its worker is dead: what it did stays counted, and nothing is in progress at it.
+        """Its worker is dead: what it did stays counted, and nothing is in progress by it.
 
         Room may have become free, and a worker may wait for it: wake the oldest one.  A part of a
         run of failures goes with the worker.
@@ -147,8 +164,13 @@ class EndpointTable:
                 if counter in CUMULATIVE:
                     words[at] += words[at + cell]
                 words[at + cell] = 0
-        for waiting in WorkerCounter:
-            words[self.layout.workers(waiting) + cell] = 0
+        for pool in range(words[TableWord.POOLS_USED]):
+            for of_pool in PoolCounter:
+                at = self.layout.pools(pool, of_pool)
+                if of_pool in {PoolCounter.REQUESTS, PoolCounter.RETRIES}:
+                    words[at] += words[at + cell]
+                words[at + cell] = 0
+        words[EDITIONS_AT + cell] = 0
 
     # everybody
 
@@ -172,19 +194,25 @@ class EndpointTable:
         generations = self._cells(self.layout.counters(index, Counter.RUN_GENERATION))
         return sum(run for run, of in zip(runs, generations, strict=True) if of == generation)
 
-    def spent(self) -> tuple[int, int]:
-        """All attempts and all retries that there have been; neither ever goes down."""
-        used = self.heads.used
-        requests = sum([self._sum_all(index, Counter.REQUESTS) for index in used])
-        return requests, sum([self._sum_all(index, Counter.RETRIES) for index in used])
+    def goes_by(self, row: int, edition: int) -> None:
+        """A worker has this list of upstreams."""
+        self.words[EDITIONS_AT + row + 1] = edition
 
-    def waiting(self) -> int:
-        """Requests that wait for room."""
-        return sum(self._cells(self.layout.workers(WorkerCounter.WAITING)))
+    def spent(self, pool: int = 0) -> tuple[int, int]:
+        """All attempts and all retries that a pool has had; neither ever goes down."""
+        requests, retries = (
+            sum(self._cells(self.layout.pools(pool, counter)))
+            for counter in (PoolCounter.REQUESTS, PoolCounter.RETRIES)
+        )
+        return requests, retries
 
-    def oldest_waiter(self, without: Container[int] = ()) -> int | None:
+    def waiting(self, pool: int = 0) -> int:
+        """Requests that wait for room at a pool."""
+        return sum(self._cells(self.layout.pools(pool, PoolCounter.WAITING)))
+
+    def oldest_waiter(self, without: Container[int] = (), pool: int = 0) -> int | None:
         """The row of the worker whose request has waited longest; None when none (else) waits."""
-        since = self._cells(self.layout.workers(WorkerCounter.WAITING_SINCE))
+        since = self._cells(self.layout.pools(pool, PoolCounter.WAITING_SINCE))
         waiting = [
             (each, cell) for cell, each in enumerate(since) if each and cell - 1 not in without
         ]

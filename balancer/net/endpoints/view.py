@@ -18,11 +18,10 @@ from balancer.net.endpoints.layout import (
     ENDPOINTS,
     HEAD_WORDS,
     HEADS_AT,
-    WORKERS_AT,
     Counter,
     HeadWord,
+    PoolCounter,
     TableWord,
-    WorkerCounter,
 )
 
 if TYPE_CHECKING:
@@ -36,28 +35,30 @@ __all__ = ["WorkerView"]
 
 @final
 class WorkerView:
-    """One worker's counters, and the sums over all workers.
+    """One worker's counters of one pool, and the sums over all workers.
 
     Args:
         table: The table, which must stay open.
         row: The worker's, which the master has admitted.
+        pool: The pool's number, which the master has added.
     """
 
     __slots__ = (
         "_active", "_active_at", "_failures", "_generations", "_mine", "_requests", "_retries",
         "_run_generations", "_runs", "_stale", "_step", "_troubles", "_waiting_at",
-        "_words", "row", "table",
+        "_words", "pool", "row", "table",
     )  # fmt: skip
 
-    def __init__(self, table: EndpointTable, row: int) -> None:
+    def __init__(self, table: EndpointTable, row: int, pool: int = 0) -> None:
         if not 0 <= row < table.rows_used:
             raise ValueError(f"worker row {row} isn't admitted to the endpoints' table")
         self.table = table
         self.row = row
+        self.pool = pool
         self._words = table.words
         self._active_at = table.layout.counters(0, Counter.ACTIVE)
         self._step = table.layout.step
-        self._waiting_at = table.layout.workers(WorkerCounter.WAITING)
+        self._waiting_at = table.layout.pools(pool, PoolCounter.WAITING)
         self._active = self._column(Counter.ACTIVE)
         self._requests = self._column(Counter.REQUESTS)
         self._failures = self._column(Counter.FAILURES)
@@ -67,8 +68,8 @@ class WorkerView:
         self._run_generations = self._column(Counter.RUN_GENERATION)
         self._troubles = self._heads(HeadWord.TROUBLE)
         self._generations = self._heads(HeadWord.GENERATION)
-        after = WORKERS_AT + len(WorkerCounter) * table.layout.cells
-        self._mine = table.words[WORKERS_AT + row + 1 : after : table.layout.cells]
+        after = self._waiting_at + len(PoolCounter) * table.layout.cells
+        self._mine = table.words[self._waiting_at + row + 1 : after : table.layout.cells]
 
     def close(self) -> None:
         """Let go of the table, so that it can be closed."""
@@ -90,6 +91,7 @@ class WorkerView:
         """A request goes to an endpoint."""
         self._active[index] += 1
         self._requests[index] += 1
+        self._mine[_REQUESTS] += 1
 
     def claim(self, index: int, limit: int) -> bool:
         """``begin``, unless more than ``limit`` requests would be in progress; 0 is no limit.
@@ -104,6 +106,7 @@ class WorkerView:
             self._active[index] -= 1
             return False
         self._requests[index] += 1
+        self._mine[_REQUESTS] += 1
         return True
 
     def end(self, index: int) -> None:
@@ -140,10 +143,11 @@ class WorkerView:
     def retried(self, index: int) -> None:
         """A request is repeated at an endpoint."""
         self._retries[index] += 1
+        self._mine[_RETRIES] += 1
 
     def spent(self) -> tuple[int, int]:
         """All attempts and all retries of all workers; neither number ever goes down."""
-        return self.table.spent()
+        return self.table.spent(self.pool)
 
     def stale(self, index: int) -> None:
         """A connection that was to be used again had ended."""
@@ -163,12 +167,12 @@ class WorkerView:
 
     def oldest_waiter(self, without: Container[int] = ()) -> int | None:
         """The row of the worker to wake when there is room; None when none (else) waits."""
-        return self.table.oldest_waiter(without)
+        return self.table.oldest_waiter(without, self.pool)
 
     # health
 
     def states(self) -> list[EndpointRow]:
-        """All endpoints that there are."""
+        """All endpoints that there are, of all pools."""
         return self.table.heads.states()
 
     def eject(self, index: int, until: float, *, times: int, now: float) -> bool:
@@ -188,5 +192,7 @@ class WorkerView:
 # plain ints: indexing by an enum member costs a call of __index__ on every use
 _VERSION = int(TableWord.VERSION)
 _ROWS_USED = int(TableWord.ROWS_USED)
-_WAITING = int(WorkerCounter.WAITING)
-_WAITING_SINCE = int(WorkerCounter.WAITING_SINCE)
+_WAITING = int(PoolCounter.WAITING)
+_WAITING_SINCE = int(PoolCounter.WAITING_SINCE)
+_REQUESTS = int(PoolCounter.REQUESTS)
+_RETRIES = int(PoolCounter.RETRIES)
