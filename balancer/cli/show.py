@@ -107,7 +107,8 @@ def _upstream(upstream: UpstreamStatus) -> list[str]:
         str(upstream.requests),
         str(upstream.failures),
         str(upstream.retries),
-        upstream.name,
+        # as commands take it
+        f"{upstream.pool}/{upstream.name}" if upstream.pool else upstream.name,
     ]
 
 

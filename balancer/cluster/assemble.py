@@ -12,7 +12,6 @@ import msgspec
 
 from balancer.cluster.apps import Server, name_of, this_program
 from balancer.cluster.hooks import FINDER, names_of, read_hooks
-from balancer.core.messages import ServerConfig
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import UsageError
 from balancer.hooks import Hooks
@@ -21,6 +20,7 @@ from balancer.settings.environment import unknown_variables
 from balancer.settings.files import read_file
 from balancer.settings.load import load
 from balancer.settings.source import ConfigSource
+from balancer.settings.table import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,8 @@ logger = logging.getLogger("balancer")
 
 OF_SERVERS = ("bind", "interface", "factory", "root_path")
 """What each of several servers says for itself."""
+OF_APPS = ("app", "interface", "factory", "root_path")
+"""The settings that hold for one of several apps."""
 MAX_PASSED = 32 * 1024
 """Bytes; they travel in one packet, which has at most 64 KiB."""
 
@@ -44,8 +46,6 @@ class Assembly:
 
     settings: Settings
     program: Program
-    servers: tuple[ServerConfig, ...] = ()
-    server_of_bind: tuple[int, ...] = ()
     exclusive: frozenset[int] = frozenset()
     hooks: Hooks | None = None
 
@@ -83,17 +83,17 @@ def _several(
         if arguments.get(name) is not None:
             raise UsageError(f"{name}: is given in each Server(), not beside them")
     binds: list[str] = []
-    server_of_bind: list[int] = []
+    service_of_bind: list[int] = []
     exclusive: set[int] = set()
-    configs = []
+    apps = []
     for index, server in enumerate(servers):
-        configs.append(_server(server, caller))
+        apps.append(_server(server, caller))
         own = [server.bind] if isinstance(server.bind, str) else list(server.bind)
         if server.exclusive:
             exclusive.update(range(len(binds), len(binds) + len(own)))
         binds += own
-        server_of_bind += [index] * len(own)
-    settings, hooks = _load({**arguments, "app": configs[0].app, "bind": binds}, env)
+        service_of_bind += [index] * len(own)
+    settings, hooks = _load({**arguments, "app": apps[0].app, "bind": binds}, env)
     if settings.engine != "trio":
         raise UsageError(
             f"engine={settings.engine!r}: serves one app; several servers need the trio engine"
@@ -103,10 +103,17 @@ def _several(
             f"policy={settings.policy!r}: the kernel gives no connections to one worker only; "
             "exclusive needs a policy that the master decides by, like round-robin"
         )
-    program = _program([f"app {config.app}" for config in configs if config.app])
-    return Assembly(
-        settings, program, tuple(configs), tuple(server_of_bind), frozenset(exclusive), hooks
+    program = _program([f"app {each.app}" for each in apps if each.app])
+    services = tuple(
+        Service(
+            "", dataclasses.replace(settings, **{name: getattr(each, name) for name in OF_APPS})
+        )
+        for each in apps
     )
+    settings = dataclasses.replace(
+        settings, services=services, service_of_bind=tuple(service_of_bind)
+    )
+    return Assembly(settings, program, frozenset(exclusive), hooks)
 
 
 def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
@@ -164,10 +171,10 @@ def _one(
     return Assembly(settings, _program([f"app {name}"] if name else []), hooks=hooks)
 
 
-def _server(server: Server, caller: str | None) -> ServerConfig:
+def _server(server: Server, caller: str | None) -> Settings:
+    """What a server says for itself, read as settings, for what is wrong with it."""
     name = None if server.app is None else name_of(server.app, caller)
-    # read as settings, for what is wrong with them
-    own = load(
+    return load(
         read_arguments(
             {
                 "app": name,
@@ -176,9 +183,6 @@ def _server(server: Server, caller: str | None) -> ServerConfig:
                 "root_path": server.root_path,
             }
         )
-    )
-    return ServerConfig(
-        app=own.app, interface=own.interface, factory=own.factory, root_path=own.root_path
     )
 
 

@@ -211,8 +211,6 @@ async def _open(
         mailbox=True,
         silent=silent,
         env=env,
-        servers=assembly.servers,
-        server_of_bind=assembly.server_of_bind,
         exclusive=assembly.exclusive,
         program=assembly.program,
         observer=roster,

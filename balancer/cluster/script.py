@@ -48,8 +48,6 @@ def run(*apps: object, hooks: HookFunctions | None = None, **settings: object) -
     caller = sys._getframe(1).f_globals.get("__name__")
     assembly = assemble(apps, settings, caller=caller, env=os.environ, hooks=hooks)
     plan = Plan(
-        servers=assembly.servers,
-        server_of_bind=assembly.server_of_bind,
         exclusive=assembly.exclusive,
         program=assembly.program,
     )

@@ -213,7 +213,8 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     """One address of a server that is stood in front of.
 
     ``state`` is ready, down (by probes), ejected (by failed requests) or drained; ``name`` is what
-    was written on the command line.  The numbers are all workers', since the address is known.
+    was written on the command line, or in the table of the ``pool`` of that name.  The numbers are
+    all workers', since the address is known.
     """
 
     address: str
@@ -226,6 +227,7 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     requests: int
     failures: int
     retries: int
+    pool: str = ""
 
 
 class ForkServerStatus(msgspec.Struct, frozen=True):
@@ -329,9 +331,10 @@ def is_degraded(status: Status) -> bool:
     """Whether capacity is missing that should be there.
 
     A draining or stopping worker is not missing: somebody wanted it so, and its replacement is
-    ready before it leaves.  Of the upstreams one that is ready is enough.
+    ready before it leaves.  Of a pool's upstreams one that is ready is enough.
     """
     states = {worker.state for worker in status.workers}
-    if status.upstreams and not any(each.state == "ready" for each in status.upstreams):
+    ready = {each.pool for each in status.upstreams if each.state == "ready"}
+    if {each.pool for each in status.upstreams} - ready:
         return True
     return "ready" not in states or bool(states & {"starting", "stalled", "backoff"})

@@ -35,13 +35,13 @@ __all__ = [
     "Guard",
     "Leaving",
     "PacketDecoder",
+    "PoolPlace",
     "PreloadFailed",
     "Program",
     "ProtocolError",
     "Quit",
     "Ready",
     "Reopen",
-    "ServerConfig",
     "Spawn",
     "SpawnFailed",
     "Spawned",
@@ -65,13 +65,15 @@ class _Message(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several apps in a worker: what of ``WorkerConfig`` is its own."""
+class PoolPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pool is called: by people, and in the endpoints' table.
 
-    app: str | None = None
-    interface: str = "auto"
-    factory: bool = False
-    root_path: str = ""
+    ``upstreams`` has the number of each of the config's.
+    """
+
+    name: str = ""
+    number: int = 0
+    upstreams: tuple[int, ...] = ()
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +149,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     upstream_verify: bool = True
     user: int | None = None
     group: int | None = None
-    servers: tuple[ServerConfig, ...] = ()  # several apps; empty: the one above
+    pool: PoolPlace | None = None  # of a proxy
+    edition: int = 1  # of the list of all upstreams
+    services: tuple[WorkerConfig, ...] = ()  # several apps and pools; empty: the one above
     program: Program | None = None  # who uses the library, where an app may be found in it
 
 
@@ -225,7 +229,7 @@ class Spawn(_Message, frozen=True):
     slot: int
     row: int
     families: tuple[int, ...]  # the address family of each lane
-    servers: tuple[int, ...] = ()  # the server, as in the config, of each lane; empty: all the same
+    servers: tuple[int, ...] = ()  # the config's service for each lane; empty: all the same
     addresses: tuple[str, ...] = ()  # what each lane listens on
     inherited: tuple[int, ...] = ()  # the lane of each listener that comes with it
     extras: tuple[str, ...] = ()  # what else comes with it: mailbox, stdout, stderr

@@ -76,7 +76,7 @@ class Birth:
         endpoints = None
         if self._upstreams is not None:
             self._upstreams.admit(row)
-            endpoints = self._upstreams.table.fd
+            endpoints = self._upstreams.fd
         extras = Extras(
             mailbox=self._plan.mailbox,
             silent=self._plan.silent,
@@ -112,15 +112,13 @@ class Birth:
             worker.boot_error = BootFailed(f"can't be forked: {error.strerror}")
 
     def _request(self, worker: WorkerHandle, slot: Slot) -> Spawn:
-        plan = self._plan
+        of_bind = self._settings.service_of_bind
         return Spawn(
             worker.id,
             worker.slot,
             worker.row,
             self._ports.families,
-            servers=tuple(plan.server_of_bind[bind] for bind in self._ports.binds)
-            if plan.servers
-            else (),
+            servers=tuple(of_bind[bind] for bind in self._ports.binds) if of_bind else (),
             addresses=tuple(self._ports.addresses),
             inherited=self._ports.inherited_lanes(slot.number),
             extras=worker.extras.names,

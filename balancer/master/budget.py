@@ -17,6 +17,7 @@ from dataclasses import fields
 
 from balancer.errors import UsageError
 from balancer.settings import Settings
+from balancer.settings.served import pools
 
 __all__ = ["connections_limit", "queue_limit", "raise_limit", "shortage"]
 
@@ -57,7 +58,7 @@ def connections_limit(settings: Settings, limit: int) -> int:
     A proxy's that took more would answer the last of them with a 503, for want of a descriptor
     towards the upstream, where they could wait in the queue.  An app's rests when it has none left.
     """
-    if not settings.upstreams:
+    if not pools(settings):
         return settings.worker_connections
     return _fitting(settings, limit)
 
@@ -93,7 +94,7 @@ def _fitting(settings: Settings, limit: int) -> int:
 
 
 def _per_connection(settings: Settings) -> int:
-    return 2 if settings.upstreams else 1
+    return 2 if pools(settings) else 1
 
 
 def _chosen(settings: Settings, name: str) -> bool:

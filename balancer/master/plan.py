@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from balancer.core.messages import Program, ServerConfig
+    from balancer.core.messages import Program
     from balancer.core.parcels import Parcel
     from balancer.master.worker import WorkerHandle
 
@@ -80,8 +80,6 @@ class Plan:
         mailbox: Whether messages go to and from workers.
         silent: Whether workers' output goes to the program.
         env: What to set in the environment of every worker.
-        servers: The apps, where there are several.
-        server_of_bind: The app of each bind, as an index.
         exclusive: Binds, by index, that only one worker at a time gets connections of.
         program: Where an app may be found in it.
         observer: Who is told what happens to workers.
@@ -93,8 +91,6 @@ class Plan:
     mailbox: bool = False
     silent: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
-    servers: tuple[ServerConfig, ...] = ()
-    server_of_bind: tuple[int, ...] = ()
     exclusive: frozenset[int] = frozenset()
     program: Program | None = None
     observer: Observer = field(default_factory=Nobody)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer import __version__, log
-from balancer.core.messages import Configure, WorkerConfig
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import ExitCode, UsageError
 from balancer.master.budget import connections_limit, queue_limit, raise_limit, shortage
+from balancer.master.configure import configure
 from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
@@ -29,11 +29,11 @@ from balancer.master.reloader import check_reload, watch_files
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.master.upstreams import Upstreams
-from balancer.master.watcher import Watcher, watcher_config
 from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind, parse_upstream
 from balancer.settings.engine import unheard
+from balancer.settings.served import pools, served
 
 if TYPE_CHECKING:
     from typing import Self
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from balancer.core.policy import Maker
     from balancer.hooks import Hooks
     from balancer.settings import Settings
+    from balancer.settings.table import Service
 
 __all__ = ["Master", "run"]
 
 logger = logging.getLogger("balancer")
 
-WORKER_ENTRY = "balancer.worker.entry"
 FAREWELL = 2.0
 """Seconds for the fork servers to leave when nobody is left to them."""
 
@@ -99,7 +99,8 @@ class Master:
             stack.callback(self._hooks.on_exit)
             self._hooks.on_starting()
             policy = find_policy(settings, last=plan.program is not None)
-            self._upstreams = self._make_upstreams(stack)  # before a port is bound for nothing
+            self._upstreams = Upstreams(settings)  # before a port is bound for nothing
+            stack.callback(self._upstreams.close)
             self.ports = Ports(settings)
             stack.callback(self.ports.close_at_once)
             self._table = SlotTable.create()
@@ -110,13 +111,6 @@ class Master:
             self._stack = stack.pop_all()
         self.supervisor: Supervisor
         self.operations: Operations
-
-    def _make_upstreams(self, stack: ExitStack) -> Upstreams | None:
-        if not self.settings.upstreams:
-            return None
-        upstreams = Upstreams(self.settings)
-        stack.callback(upstreams.close)
-        return upstreams
 
     def _make_dispatcher(self, policy: Maker, queue: int) -> Dispatcher:
         settings, exclusive = self.settings, self._plan.exclusive
@@ -158,7 +152,9 @@ class Master:
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         started_at = trio.current_time()
         settings, ports, dispatcher, plan = self.settings, self.ports, self.dispatcher, self._plan
-        spawner = Spawner(_configure(settings, plan), nursery)
+        spawner = Spawner(
+            configure(settings, plan, self._upstreams.book, secrets.token_hex(4)), nursery
+        )
         supervisor = self.supervisor = Supervisor(
             settings,
             dispatcher,
@@ -190,8 +186,7 @@ class Master:
         ports.open(dispatcher)
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
-        if self._upstreams is not None:
-            nursery.start_soon(Watcher(watcher_config(settings), self._upstreams.table).run)
+        nursery.start_soon(self._upstreams.watch)
         nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)
@@ -273,20 +268,25 @@ def _greet(settings: Settings, ports: Ports) -> None:
     logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings))
     for address in ports.addresses:
         logger.info("listening on %s", address)
-    if settings.upstreams:
-        _greet_upstreams(settings)
+    for pool in pools(settings):
+        _greet_pool(pool)
     if names := unheard(settings):
         logger.warning("--engine uvicorn has no such limit: %s", ", ".join(names))
-    if settings.app is None and not settings.upstreams and not all(map(_private, settings.bind)):
+    demo = any(
+        each.settings.app is None for each in served(settings) if each not in pools(settings)
+    )
+    if demo and not all(map(_private, settings.bind)):
         logger.warning(
             "the demo app is reachable from other machines, and so is /crash, which kills workers"
         )
 
 
-def _greet_upstreams(settings: Settings) -> None:
+def _greet_pool(pool: Service) -> None:
+    settings = pool.settings
     upstreams = [parse_upstream(text) for text in settings.upstreams]
     names = ", ".join([str(each) for each in upstreams])
-    logger.info("in front of %s (%s)", names, settings.upstream_policy)
+    who = f"pool {pool.name}: " if pool.name else ""
+    logger.info("%sin front of %s (%s)", who, names, settings.upstream_policy)
     if not settings.upstream_verify and any(each.scheme == "https" for each in upstreams):
         where = settings.where("upstream_verify")
         logger.warning("%s: nobody checks whom https:// upstreams are", where)
@@ -307,21 +307,3 @@ def _count(workers: int) -> str:
 
 def _private(bind: object) -> bool:
     return not isinstance(bind, TcpBind) or bind.host in {"127.0.0.1", "localhost", "::1"}
-
-
-def _configure(settings: Settings, plan: Plan) -> Configure:
-    """What a fork server and its workers need of the settings, and of the plan."""
-    shared = {
-        name: getattr(settings, name)
-        for name in WorkerConfig.__struct_fields__
-        if name not in {"shared_accept", "master_pid", "servers", "program", "instance"}
-    }
-    config = WorkerConfig(
-        shared_accept=settings.policy == "shared",
-        master_pid=os.getpid(),
-        instance=secrets.token_hex(4),
-        servers=plan.servers,
-        program=plan.program,
-        **shared,
-    )
-    return Configure(config, WORKER_ENTRY, settings.graceful_timeout, settings.preload)

@@ -60,7 +60,7 @@ def make_status(
         ],
         forkserver=_forkserver(spawner.pid),
         upstreams=[] if upstreams is None else upstreams.states(),
-        waiting=0 if upstreams is None else upstreams.table.waiting(),
+        waiting=0 if upstreams is None else upstreams.waiting(),
     )
 
 

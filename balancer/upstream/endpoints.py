@@ -25,7 +25,7 @@ from balancer.upstream.directory import NoEndpoint, Wish
 from balancer.upstream.lease import EndpointLease
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from balancer.net.endpoints import EndpointRow, WorkerView
     from balancer.settings.upstream import Upstream
@@ -50,19 +50,22 @@ class EndpointsConfig:
         ejection: When failures take an endpoint out.
         retry_budget: Per cent of the requests that may be retries.
         failed_after: What a failure counts as, to a policy by latency: the longest wait.
+        prefix: What names begin with in the log.
     """
 
     ejection: EjectionConfig
     retry_budget: float = 20
     failed_after: float = 60.0
+    prefix: str = ""
 
 
 @final
 class Endpoints:
-    """The directory over the shared table; owns the connections that nobody uses.
+    """The directory over a pool in the shared table; owns the connections that nobody uses.
 
     Args:
-        upstreams: What was named on the command line, which the table's rows refer to.
+        upstreams: The pool's, by number: rows of other numbers are other pools', or came after this
+            worker.
         view: This worker's side of the table.
         make_chooser: From the names of the endpoints' addresses.
         pool: For idle connections.
@@ -75,7 +78,7 @@ class Endpoints:
 
     def __init__(
         self,
-        upstreams: Sequence[Upstream],
+        upstreams: Mapping[int, Upstream],
         view: WorkerView,
         make_chooser: Callable[[Callable[[int], bytes]], Chooser],
         pool: Pool,
@@ -94,7 +97,7 @@ class Endpoints:
         self._config = config
         self._queue = queue
         self._budget = RetryBudget(config.retry_budget, *view.spent())
-        self._bounded = any(each.max for each in upstreams)
+        self._bounded = any(each.max for each in upstreams.values())
         self._version: int | None = None
         self._rows: dict[int, EndpointRow] = {}
         self._refused: dict[
@@ -150,7 +153,7 @@ class Endpoints:
     def _look(self) -> None:
         """The table has changed."""
         self._version = self.view.version  # before: what changes meanwhile shows next time
-        before, self._rows = self._rows, {row.index: row for row in self.view.states()}
+        before, self._rows = self._rows, self._read()
         for index, old in before.items():
             new = self._rows.get(index)
             if new is None or new.placed != old.placed or new.down or new.drained:
@@ -160,6 +163,11 @@ class Endpoints:
         self._by_token = {token: index for index, (_, token) in self._names.items()}
         self._kept = {row.index for row in self._rows.values() if not (row.down or row.drained)}
         self._chooser.update([self._state(row) for row in self._rows.values()])
+
+    def _read(self) -> dict[int, EndpointRow]:
+        """The rows of the pool, by their indices."""
+        known = self._upstreams
+        return {row.index: row for row in self.view.states() if row.upstream in known}
 
     def _name(self, row: EndpointRow) -> str:
         return show_address(row.address) or self._upstreams[row.upstream].path or ""
@@ -219,7 +227,7 @@ class Endpoints:
         if not 0 < config.after <= run - refused:
             return
         now = monotonic()
-        rows = {row.index: row for row in self.view.states()}
+        rows = self._read()
         row = rows.pop(index, None)
         if row is None:  # it is gone
             return
@@ -231,7 +239,8 @@ class Endpoints:
             index, now + seconds, times=already + 1, now=now
         ):
             logger.warning(
-                "upstream %s: %d failures in a row: it gets no requests for %g s",
+                "upstream %s%s: %d failures in a row: it gets no requests for %g s",
+                self._config.prefix,
                 self._name(row),
                 run,
                 seconds,
@@ -241,6 +250,8 @@ class Endpoints:
 
     def tick(self) -> None:
         """Time has moved: interrupt what takes too long, close what nobody needs."""
+        if self.view.version != self._version:  # no request has come since the table has changed
+            self._look()
         now = self._clock.now
         for connection in list(self._open_ones):
             connection.expire(now)

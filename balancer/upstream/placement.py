@@ -6,9 +6,10 @@ the start, and not the first request.  From then on the watcher asks for them, a
 changed is changed (``reconcile``): an address that stays keeps its row, and with it its counters,
 its health and its connections.
 
-An address belongs to one upstream: the first that has it, until it has it no more.  Two rows of one
-server would be counted apart, so ``max`` would let twice as many in, and a cookie that leads back
-to a server couldn't say which row is meant.
+In a pool an address belongs to one upstream: the first that has it, until it has it no more.  Two
+rows of one server would be counted apart, so ``max`` would let twice as many in, and a cookie that
+leads back to a server couldn't say which row is meant.  Pools have nothing to do with each other: a
+server that is in two of them has two rows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from balancer.errors import UsageError
-from balancer.net.endpoints import ENDPOINTS
 from balancer.net.endpoints.address import pack_address, show_address, unpack_address
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "UNIX",
     "Change",
     "canonical",
     "has_name",
@@ -66,7 +67,7 @@ def reconcile(
     Args:
         current: Its rows, by index.
         now: The addresses that it has, in any order, perhaps with repetitions.
-        taken: The addresses of other upstreams' rows, which it doesn't get.
+        taken: The addresses of the pool's other upstreams, which it doesn't get.
     """
     wanted = dict.fromkeys(address for address in now if address not in taken)
     present = set(current.values())
@@ -94,8 +95,7 @@ def has_name(upstream: Upstream) -> bool:
 
 
 def resolve(
-    upstreams: Sequence[Upstream],
-    where: str,
+    asked: Sequence[tuple[Upstream, str]],
     *,
     patience: float = PATIENCE,
     lookup: Callable[[Upstream], Found] | None = None,
@@ -103,42 +103,49 @@ def resolve(
     """The addresses of every upstream, IPv4 and IPv6; blocks for ``patience`` seconds at most.
 
     Args:
-        upstreams: As they are on the command line.
-        where: What named them, for the sentence about the one that is wrong.
+        asked: Each with what named it, for the sentence about the one that is wrong.
         patience: In seconds, for all of them together.
         lookup: Instead of the C library's ``getaddrinfo``; may block and raise OSError.
 
     Raises:
-        UsageError: one has no address, or all together have too many.
+        UsageError: one has no address.
     """
-    answers = _ask(upstreams, lookup or _getaddrinfo, patience)
-    found = [_read(each, answer, where) for each, answer in zip(upstreams, answers, strict=True)]
-    count = len({address for addresses in found for address in addresses if address != UNIX})
-    count += sum(UNIX in addresses for addresses in found)
-    if count > ENDPOINTS:
-        raise UsageError(
-            f"{where}: these servers have {count} addresses together, and {ENDPOINTS} is the most "
-            "that one proxy can stand in front of; name fewer of them"
-        )
-    return found
+    answers = _ask([upstream for upstream, _ in asked], lookup or _getaddrinfo, patience)
+    return [
+        _read(upstream, answer, where)
+        for (upstream, where), answer in zip(asked, answers, strict=True)
+    ]
 
 
 def place_all(
-    table: EndpointTable, upstreams: Sequence[Upstream], found: Sequence[Iterable[Address]]
+    table: EndpointTable,
+    pool: Mapping[int, Upstream],
+    found: Mapping[int, Iterable[Address]],
+    prefix: str = "",
 ) -> list[str]:
-    """Fill an empty table; what is worth a warning, as sentences."""
-    owners: dict[Address, Upstream] = {}
+    """Give rows to upstreams of a pool that have none; what is worth a warning, as sentences.
+
+    Args:
+        table: Where the rows are.
+        pool: All upstreams of the pool, by number.
+        found: The addresses of those that have no rows.
+        prefix: What names begin with in a sentence.
+    """
+    rows = [row for row in table.heads.states() if row.upstream in pool]
+    owners = {row.address: pool[row.upstream] for row in rows if row.address != UNIX}
     warnings = []
-    for number, (upstream, addresses) in enumerate(zip(upstreams, found, strict=True)):
-        addresses = tuple(addresses)
+    for number, addresses in found.items():
+        upstream, addresses = pool[number], tuple(addresses)
         warnings += [
-            f"upstream {upstream}: {show_address(each)} is an address of {owners[each]}, too, and "
-            "counts as that one's"
+            f"upstream {prefix}{upstream}: {show_address(each)} is an address of {owners[each]}, "
+            "too, and counts as that one's"
             for each in shared(owners.keys(), addresses)
         ]
         for address in reconcile({}, addresses, owners.keys()).added:
-            table.place(number, address, weight=upstream.weight, now=monotonic())
-            if address != UNIX:
+            if table.place(number, address, weight=upstream.weight, now=monotonic()) is None:
+                name = show_address(address) or str(upstream)
+                warnings.append(f"upstream {prefix}{upstream}: there is no room for {name}")
+            elif address != UNIX:
                 owners[address] = upstream
     return warnings
 

@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-import msgspec
-
 from balancer.apps.detect import check, detect, takes_arguments
 from balancer.apps.tracebacks import describe
 from balancer.core.messages import WorkerConfig
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from balancer.core.messages import Program
     from balancer.settings import AppSpec
 
-__all__ = ["App", "find_app", "find_hook", "import_app", "servers"]
+__all__ = ["App", "find_app", "find_hook", "import_app", "services"]
 
 
 @final
@@ -39,11 +37,9 @@ class App:
     guessed: bool
 
 
-def servers(config: WorkerConfig) -> list[WorkerConfig]:
-    """The config of each server that a worker has: itself, where there is one."""
-    return [
-        msgspec.structs.replace(config, **msgspec.structs.asdict(each)) for each in config.servers
-    ] or [config]
+def services(config: WorkerConfig) -> tuple[WorkerConfig, ...]:
+    """The config of each app and pool that a worker has: itself, where there is one."""
+    return config.services or (config,)
 
 
 def find_app(config: WorkerConfig) -> App | None:

@@ -26,13 +26,14 @@ from balancer import log
 from balancer.apps.asgi.asyncio_only import asyncio_only_modules
 from balancer.core.messages import BootFailed, encode_frame
 from balancer.errors import AppError, BalancerError
+from balancer.net.endpoints import EndpointTable
 from balancer.net.handoff import HandoffReceiver
 from balancer.net.identity import take_on
 from balancer.net.mailbox import Mailbox
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
 from balancer.worker.accesslog import open_access_log
-from balancer.worker.app import find_app, import_app, servers
+from balancer.worker.app import find_app, import_app, services
 from balancer.worker.current import become, forbid_servers
 from balancer.worker.group import make_group
 from balancer.worker.hooks import WorkerHooks, load_hooks
@@ -84,7 +85,7 @@ def preload(config: WorkerConfig) -> None:
     """Import the app once, before the workers are forked."""
     forbid_servers()
     adopt(config.program)
-    for each in servers(config):
+    for each in services(config):
         import_app(each)
 
 
@@ -121,13 +122,15 @@ def _work(
 ) -> int:
     pair, _, table, *rest = fds
     listeners = rest[len(spawn.extras) :]
-    upstreams = None if endpoints is None else (endpoints, spawn.row)
+    upstreams = None if endpoints is None else EndpointTable.open(endpoints)
+    if upstreams is not None:
+        upstreams.goes_by(spawn.row, config.edition)
     try:
         access = open_access_log(config, spawn.worker)
         hooks.post_fork()
         take_on(config.user, config.group)
         adopt(config.program)
-        found = [(each, find_app(each)) for each in servers(config)]
+        found = [(each, find_app(each)) for each in services(config)]
         born_with = (
             HandoffReceiver(socket.socket(fileno=pair)),
             control,
@@ -139,7 +142,7 @@ def _work(
         if config.engine == "uvicorn":
             run_worker = _on_asyncio(config, found[0][1], spawn, born_with, access, current)
         else:
-            run_worker = _on_trio(found, spawn, born_with, access, current, upstreams)
+            run_worker = _on_trio(config, found, spawn, born_with, access, current, upstreams)
     except BalancerError as error:
         return _give_up(control, error)
     if spawn.slot == 1:  # said once, not by every worker
@@ -151,24 +154,32 @@ def _work(
 
 
 def _on_trio(
+    config: WorkerConfig,
     found: Sequence[tuple[WorkerConfig, App | None]],
     spawn: Spawn,
     born_with: _BornWith,
     access: AccessLog | None,
     current: CurrentWorker,
-    upstreams: tuple[int, int] | None,
+    upstreams: EndpointTable | None,
 ) -> Callable[[], int]:
     hooks = born_with[-1]
     around = hooks.around if hooks.per_request else None
     makes = [
         partial(
-            make_service, each, app, spawn.worker, around=around, access=access, upstreams=upstreams
+            make_service,
+            each,
+            app,
+            spawn.worker,
+            around=around,
+            access=access,
+            row=spawn.row,
+            upstreams=upstreams if each.upstreams else None,
         )
         for each, app in found
     ]
     make = partial(make_group, makes, spawn.servers) if spawn.servers else makes[0]
     worker = Worker(
-        found[0][0], make, *born_with, access=access, inherited=spawn.inherited, current=current
+        config, make, *born_with, access=access, inherited=spawn.inherited, current=current
     )
 
     def run() -> int:

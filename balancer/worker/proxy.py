@@ -10,10 +10,11 @@ from balancer.apps.proxy.forward import NAME, ForwardConfig
 from balancer.apps.proxy.service import ProxyService
 from balancer.core.endpoints import Chooser, ChooserConfig
 from balancer.core.health import EjectionConfig
+from balancer.core.messages import PoolPlace
 from balancer.core.policy import make_policy
 from balancer.http1.config import Http1Config
 from balancer.net.doorbell import Doorbell
-from balancer.net.endpoints import EndpointTable, WorkerView
+from balancer.net.endpoints import WorkerView
 from balancer.settings import TrustedPeers, parse_upstream
 from balancer.settings.policy import parse_policy
 from balancer.upstream.dial import Dialer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from balancer.core.messages import WorkerConfig
     from balancer.http1.tally import Stats
     from balancer.http1.transport import Transport
+    from balancer.net.endpoints import EndpointTable
     from balancer.upstream.connection import Clock, UpstreamConnection
 
 __all__ = ["make_proxy"]
@@ -38,24 +40,25 @@ RESPONSE_LIMITS = Http1Config(max_head=65536, max_fields=256)
 
 
 def make_proxy(
-    config: WorkerConfig, engine: Http1Config, stats: Stats, table: int, row: int
+    config: WorkerConfig, engine: Http1Config, stats: Stats, table: EndpointTable, row: int
 ) -> ProxyService:
-    """The proxy of one worker.
+    """One pool's proxy in one worker.
 
     Args:
         config: The settings.
         engine: The part of them that is the HTTP server's.
         stats: Where requests are counted.
-        table: The endpoints' table, as a descriptor, which is the proxy's from now on.
+        table: The endpoints' table, which must stay open.
         row: The worker's row in it.
     """
-    upstreams = [parse_upstream(text) for text in config.upstreams]
-    bounded = any(each.max for each in upstreams)
+    place = config.pool or PoolPlace(upstreams=tuple(range(len(config.upstreams))))
+    upstreams = dict(zip(place.upstreams, map(parse_upstream, config.upstreams), strict=True))
+    bounded = any(each.max for each in upstreams.values())
     context = None
-    if any(each.scheme == "https" for each in upstreams):
+    if any(each.scheme == "https" for each in upstreams.values()):
         context = make_context(config.upstream_ca, verify=config.upstream_verify)
-    bell = Doorbell(table, row) if bounded else None
-    view = WorkerView(EndpointTable.open(table), row)
+    bell = Doorbell(table.fd, row, place.number) if bounded else None
+    view = WorkerView(table, row, place.number)
 
     def make(
         clock: Clock, transport: Callable[[socket.socket], Transport]
@@ -79,7 +82,7 @@ def make_proxy(
             ),
             open_ones,
             clock,
-            _endpoints_config(config),
+            _endpoints_config(config, f"{place.name}/" if place.name else ""),
         )
         return endpoints, queue
 
@@ -95,11 +98,12 @@ def _chooser(config: WorkerConfig, name_of: Callable[[int], bytes]) -> Chooser:
     return Chooser(policy, ChooserConfig(config.panic, config.slow_start))
 
 
-def _endpoints_config(config: WorkerConfig) -> EndpointsConfig:
+def _endpoints_config(config: WorkerConfig, prefix: str) -> EndpointsConfig:
     return EndpointsConfig(
         EjectionConfig(config.eject_after, config.eject_time, config.max_ejected),
         config.retry_budget,
         config.upstream_response_timeout,
+        prefix,
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from balancer.core.messages import WorkerConfig
     from balancer.http1.exchange import Handler
     from balancer.http1.tally import Stats
+    from balancer.net.endpoints import EndpointTable
     from balancer.worker.app import App
 
 __all__ = ["engine_config", "make_service"]
@@ -74,17 +75,19 @@ def make_service(
     *,
     around: Callable[[Handler], Handler] | None = None,
     access: Sink | None = None,
-    upstreams: tuple[int, int] | None = None,
+    upstreams: EndpointTable | None = None,
+    row: int = 0,
 ) -> Service:
     """What a worker runs for an app, or for the demo; AppError when it can't be served.
 
     ``around`` wraps the handler of what is served over HTTP.  ``upstreams`` makes it a proxy: the
-    descriptor of the endpoints' table, which is the service's then, and the worker's row in it.
+    endpoints' table, in which the worker has the ``row``.
     """
     if upstreams is None:
         service = _make(config, app, worker_id, stats, host, access)
     else:
-        service = make_proxy(config, engine_config(config, worker_id, access), stats, *upstreams)
+        engine = engine_config(config, worker_id, access)
+        service = make_proxy(config, engine, stats, upstreams, row)
     if around is not None:
         if isinstance(service, HttpService):
             service.wrap(around)

@@ -67,14 +67,14 @@ def test_a_proxy() -> None:
         None,
         [
             UpstreamStatus("10.0.0.1:80", "http://a:80", "ready", False, 2, 10, 3, 1000, 4, 1),
-            UpstreamStatus("[::1]:80", "http://b:80", "down", True, 1, 0, 0, 0, 0, 0),
+            UpstreamStatus("[::1]:80", "http://b:80", "down", True, 1, 0, 0, 0, 0, 0, "api"),
         ],
         7,
     )
     assert show_status(status).splitlines()[6:] == [
         "UPSTREAM     STATE          WEIGHT  ACTIVE  MAX  REQUESTS  FAILURES  RETRIES  NAME",
         "10.0.0.1:80  ready               2       3   10      1000         4        1  http://a:80",
-        "[::1]:80     down (backup)       1       0    -         0         0        0  http://b:80",
+        "[::1]:80     down (backup)       1       0    -         0         0        0  api/http://b:80",
         "",
         "waiting for an upstream: 7",
     ]

@@ -12,7 +12,6 @@ import pytest
 from balancer import Server, UsageError, current_worker
 from balancer.cluster.apps import name_of, this_program
 from balancer.cluster.assemble import MAX_PASSED, assemble, check_env
-from balancer.core.messages import ServerConfig
 from balancer.settings import Settings, TcpBind, UnixBind
 from tests.cluster import apps
 from tests.cluster.apps import Greeter, app, greeter
@@ -110,13 +109,15 @@ def test_several_servers() -> None:
     assert made.settings.bind == (
         TcpBind("127.0.0.1", 1), UnixBind("x"), TcpBind("0.0.0.0", 2), TcpBind("0.0.0.0", 3),
     )  # fmt: skip
-    assert made.server_of_bind == (0, 0, 1, 2)
+    assert made.settings.service_of_bind == (0, 0, 1, 2)
     assert made.exclusive == {2}
-    assert made.servers == (
-        ServerConfig(app="tests.cluster.apps:app", root_path="/a"),
-        ServerConfig(app="native:a:b()"),
-        ServerConfig(app=None, interface="native", factory=True),
-    )
+    own = [each.settings for each in made.settings.services]
+    assert [(each.app, each.interface, each.factory, each.root_path) for each in own] == [
+        ("tests.cluster.apps:app", "auto", False, "/a"),
+        ("native:a:b()", "auto", False, ""),
+        (None, "native", True, ""),
+    ]
+    assert {each.workers for each in own} == {3}
 
 
 @pytest.mark.parametrize(

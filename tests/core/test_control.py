@@ -29,6 +29,7 @@ from balancer.core.control import (
     Status,
     Stop,
     Upgrade,
+    UpstreamStatus,
     Weigh,
     WorkerStatus,
     decode_reply,
@@ -226,3 +227,23 @@ def test_messages_are_frozen() -> None:
 )
 def test_degraded(states: list[str], degraded: bool) -> None:
     assert is_degraded(status(*states)) is degraded
+
+
+@pytest.mark.parametrize(
+    ("of_upstreams", "degraded"),
+    [
+        ([("", "down"), ("", "ready")], False),
+        ([("", "down"), ("", "drained")], True),
+        ([("api", "ready"), ("img", "ejected"), ("img", "ready")], False),
+        ([("api", "ready"), ("img", "ejected")], True),
+    ],
+)
+def test_a_pool_needs_one_that_is_ready(
+    of_upstreams: list[tuple[str, str]], degraded: bool
+) -> None:
+    upstreams = [
+        UpstreamStatus("a:1", "http://a:1", state, False, 1, 0, 0, 0, 0, 0, pool)
+        for pool, state in of_upstreams
+    ]
+    whole = msgspec.structs.replace(status("ready"), upstreams=upstreams)
+    assert is_degraded(whole) is degraded

@@ -12,11 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
+import trio.testing
 
 from balancer.master import watcher as module
+from balancer.master.pools import Book, revise
 from balancer.master.watcher import Watcher, watcher_config
 from balancer.settings import Settings
-from balancer.upstream.watcher.config import WatcherConfig
+from balancer.settings.table import Service
+from balancer.upstream.watcher.config import PoolConfig, WatcherConfig
 from tests.support.wait import until
 from tests.upstream.watcher.lab import closed_port, config_for, filled_table, is_alive, local
 
@@ -29,9 +32,7 @@ if TYPE_CHECKING:
 
 MASTER = """
 import sys, trio
-from balancer.master.watcher import Watcher, watcher_config
-from balancer.settings import Settings
-from balancer.upstream.watcher.config import WatcherConfig
+from balancer.master.watcher import Watcher
 from tests.support.wait import until
 from tests.upstream.watcher.lab import config_for, filled_table, local
 
@@ -165,17 +166,60 @@ async def test_no_watcher_outlives_its_master() -> None:
 
 
 def test_the_config_is_that_of_the_settings() -> None:
-    settings = Settings(upstreams=("a:80",), probe="http:/x", probe_rise=7, upstream_verify=False)
-    assert watcher_config(settings) == WatcherConfig(
-        upstreams=("a:80",), probe="http:/x", probe_rise=7, upstream_verify=False
+    one = Settings(upstreams=("a:80",), probe="http:/x", probe_rise=7, upstream_verify=False)
+    two = Settings(upstreams=("b:1", "b:2"))
+    whole = Settings(services=(Service("one", one), Service("two", two)), user=7)
+    assert watcher_config(whole, revise(Book(), whole)) == WatcherConfig(
+        pools=(
+            PoolConfig(
+                name="one",
+                numbers=(0,),
+                upstreams=("a:80",),
+                probe="http:/x",
+                probe_rise=7,
+                upstream_verify=False,
+            ),
+            PoolConfig(name="two", numbers=(1, 2), upstreams=("b:1", "b:2")),
+        ),
+        user=7,
     )
-    assert watcher_config(Settings(upstreams=("b:1",))) == WatcherConfig(upstreams=("b:1",))
+    assert watcher_config(two, revise(Book(), two)) == WatcherConfig(
+        pools=(PoolConfig(numbers=(0, 1), upstreams=("b:1", "b:2")),)
+    )
+
+
+async def test_who_is_relieved_is_gone_and_the_next_one_goes_on() -> None:
+    port = closed_port()
+    async with running(port) as (watcher, table):
+        await until(lambda: is_down(table))
+        first = watcher.pid
+        assert first is not None
+        async with watcher.relieved():
+            assert not is_alive(first)
+            beat, version = table.helper_beat, table.heads.version
+        await until(lambda: table.helper_beat > beat)
+        assert watcher.pid not in {first, None}
+        assert is_down(table)
+        assert table.heads.version == version
+
+
+async def test_who_is_relieved_at_its_start_is_gone_too() -> None:
+    async with running(closed_port()) as (watcher, _):
+        for _ in range(3):
+            async with watcher.relieved():
+                assert watcher.pid is None
+            await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_where_there_is_nothing_to_watch_there_is_no_watcher() -> None:
     table = filled_table(local(9), upstreams=("127.0.0.1:9",))
     watcher = Watcher(config_for("127.0.0.1:9", probe="off"), table)
-    with trio.fail_after(5):
-        await watcher.run()
-    assert table.helper_beat == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert watcher.pid is None
+        async with watcher.relieved():
+            watcher.config = config_for("127.0.0.1:9")
+        await until(lambda: table.helper_beat)
+        nursery.cancel_scope.cancel()
     table.close()

@@ -175,7 +175,8 @@ class BalancerServer(Server):
     """`python -m balancer serve`, on port 0, with a control socket of its own.
 
     Positional arguments are added to the command line as they are; `app` is the APP argument
-    (none: the demo); `upstreams` makes it `balancer proxy`; `binds` replaces `-b 127.0.0.1:0`.
+    (none: the demo); `upstreams` makes it `balancer proxy`; `binds` replaces `-b 127.0.0.1:0`;
+    `file` makes it `balancer run`, with so many `listeners`.
     """
 
     def __init__(
@@ -185,6 +186,8 @@ class BalancerServer(Server):
         app: str | None = None,
         upstreams: Sequence[str] = (),
         binds: tuple[str, ...] = ("127.0.0.1:0",),
+        file: Path | None = None,
+        listeners: int = 1,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         expect_exit: int | None = 0,
@@ -194,10 +197,12 @@ class BalancerServer(Server):
         super().__init__(expect_exit=expect_exit, stop_deadline=stop_deadline)
         self.control = self.folder / "control.sock"
         self.count = workers
-        self._binds = len(binds)
+        self._binds = listeners if file else len(binds)
         self._start_deadline = start_deadline
         self._ports: list[int] = []
         what = ["proxy", *upstreams] if upstreams else ["serve", *([app] if app else [])]
+        if file:
+            what, binds = ["run", "-c", str(file)], ()
         argv = [sys.executable, "-m", "balancer", *what]
         for bind in binds:
             argv += ["-b", bind]

@@ -59,9 +59,9 @@ class Machine:
     """Several workers over one table."""
 
     def __init__(self, texts: tuple[str, ...], policy: str, **options: Any) -> None:  # noqa: ANN401
-        self.upstreams = [parse_upstream(text) for text in texts]
+        self.upstreams = dict(enumerate(map(parse_upstream, texts)))
         self.table = EndpointTable.create(rows=8)
-        for number, each in enumerate(self.upstreams):
+        for number, each in self.upstreams.items():
             address = (int(socket.AF_INET), (each.host, each.port))
             self.table.place(number, address, weight=each.weight, now=monotonic())
         self.policy = policy
@@ -357,3 +357,33 @@ def test_a_worker_that_starts_late_has_no_share_of_what_was_before_it() -> None:
             claim(two, costs=True)
         assert not two.may_retry()
         assert one.may_retry()
+
+
+def test_rows_that_are_not_its_own_are_none() -> None:
+    """Another pool's, or upstreams that came after the worker."""
+    with machine("10.0.0.1:80", after=1, most=50) as made:
+        worker = made.worker()
+        now = monotonic()
+        for number, last in ((7, 7), (8, 8)):
+            address = (int(socket.AF_INET), (f"10.0.0.{last}", 80))
+            made.table.place(number, address, weight=1, now=now)
+        assert {claim(worker).endpoint for _ in range(4)} == {0}
+        lease = claim(worker)
+        lease.failed(Failure.BROKEN)
+        lease.end(None)
+        row = made.table.heads.row(0)
+        assert row is not None
+        assert not row.ejected_until, "it is the only one, whatever others have"
+
+
+async def test_idle_connections_to_who_is_drained_go_without_a_request() -> None:
+    with machine() as made:
+        worker = made.worker()
+        lease = claim(worker, tried=(1, 2))
+        connection = await lease.connect()
+        lease.end(connection)
+        worker.tick()
+        assert not wired(connection).closed
+        made.table.heads.drain(0, drained=True, now=monotonic())
+        worker.tick()
+        assert wired(connection).closed

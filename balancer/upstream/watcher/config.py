@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 
-__all__ = ["INTERNAL", "WatcherConfig"]
+from balancer.settings.upstream import parse_upstream
 
-INTERNAL = frozenset({"hosts", "resolv_conf", "dns_port"})
+if TYPE_CHECKING:
+    from balancer.settings.upstream import Upstream
+
+__all__ = ["PoolConfig", "WatcherConfig"]
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatcherConfig:
-    """The settings of the same names, which explain them; times in seconds.
+class PoolConfig:
+    """One pool; what isn't explained here is the setting of that name, times in seconds.
 
-    ``INTERNAL`` are not for users: tests have files and a name server of their own.
+    Attributes:
+        name: "" where there is only one.
+        numbers: What rows of the table call each of the upstreams; empty: 0, 1, 2 and so on.
     """
 
     upstreams: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    name: str = ""
     upstream_host: str | None = None
     upstream_ca: str | None = None
     upstream_verify: bool = True
@@ -30,6 +37,23 @@ class WatcherConfig:
     probe_rise: int = 2
     probe_fall: int = 3
     dns_max_ttl: float = 5.0
+
+    def members(self) -> dict[int, Upstream]:
+        """The upstreams, by number."""
+        numbers = self.numbers or range(len(self.upstreams))
+        return dict(zip(numbers, map(parse_upstream, self.upstreams), strict=True))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatcherConfig:
+    """All pools, and what holds for the process.
+
+    ``hosts``, ``resolv_conf`` and ``dns_port`` are not for users: tests have files and a name
+    server of their own.
+    """
+
+    pools: tuple[PoolConfig, ...] = ()
     log_level: str = "info"
     user: int | None = None
     group: int | None = None

@@ -30,7 +30,7 @@ class Name:
     """One upstream's name.
 
     Args:
-        number: The upstream's, on the command line.
+        number: The upstream's.
         roll: Where its rows are.
         hosts: Who knows names without asking.
         resolver: Who else is asked.
@@ -98,12 +98,13 @@ class Name:
         if problem == self._problem:
             return
         self._problem = problem
+        name = self._roll.name(self._number)
         if problem is None:
-            logger.info("upstream %s: its name can be looked up again", self._upstream.text)
+            logger.info("upstream %s: its name can be looked up again", name)
         else:
             logger.warning(
                 "upstream %s: its name can't be looked up (%s): it keeps the addresses that it has",
-                self._upstream.text,
+                name,
                 problem,
             )
 

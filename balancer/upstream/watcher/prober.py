@@ -77,10 +77,14 @@ class Prober:
         self._scopes: dict[int, trio.CancelScope] = {}  # by when the endpoint was placed
 
     def start(self) -> None:
-        """Begin with those that there are, spread over one interval."""
-        rows = self._roll.rows()
+        """Begin with those that there are, spread over one interval.
+
+        Who has been probed by the watcher before this one is due as it would have been by that one.
+        """
+        rows, now, interval = self._roll.rows(), monotonic(), self._rhythm.interval
         for number, row in enumerate(rows):
-            self._begin(row, self._rhythm.interval * number / len(rows))
+            due = row.probed_at + interval - now if row.probed_at else 0.0
+            self._begin(row, min(due, interval) if due > 0 else interval * number / len(rows))
 
     def placed(self, row: EndpointRow) -> None:
         """A new endpoint: probe it at once, since it gets requests from now on."""
@@ -96,8 +100,8 @@ class Prober:
 
     async def _probe(self, row: EndpointRow, delay: float, scope: trio.CancelScope) -> None:
         rhythm = self._rhythm
-        probation = Probation(rhythm.rise, rhythm.fall)
-        probation.up = not row.down  # as the watcher before this one has found
+        against = self._heads.against(row.index)  # as the watcher before this one has found
+        probation = Probation(rhythm.rise, rhythm.fall, up=not row.down, against=against)
         with scope:
             await trio.sleep(delay)
             while True:
@@ -110,7 +114,7 @@ class Prober:
 
     def _record(self, row: EndpointRow, probation: Probation, reason: str | None) -> None:
         flipped = probation.passed() if reason is None else probation.failed()
-        self._heads.probed(row.index, up=probation.up, now=monotonic())
+        self._heads.probed(row.index, up=probation.up, now=monotonic(), against=probation.against)
         if not flipped:
             return
         name = self._roll.show(row)

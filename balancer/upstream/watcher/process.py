@@ -11,7 +11,8 @@ import os
 import random
 import signal
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -20,7 +21,6 @@ from balancer.errors import BalancerError
 from balancer.net.endpoints import EndpointTable
 from balancer.net.identity import take_on
 from balancer.settings.probe import parse_probe
-from balancer.settings.upstream import parse_upstream
 from balancer.upstream.placement import has_name
 from balancer.upstream.watcher.config import WatcherConfig
 from balancer.upstream.watcher.prober import Prober, Rhythm
@@ -28,10 +28,11 @@ from balancer.upstream.watcher.roll import Roll
 from balancer.upstream.watcher.tcp import TcpProbe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from balancer.settings.probe import Probe
     from balancer.settings.upstream import Upstream
+    from balancer.upstream.watcher.config import PoolConfig
     from balancer.upstream.watcher.names import Name
     from balancer.upstream.watcher.tcp import Ask
 
@@ -55,11 +56,9 @@ def main(fd: int) -> None:
     log.configure(config.log_level)
     table = EndpointTable.open(fd)
     try:
-        roll = Roll(table, [parse_upstream(text) for text in config.upstreams])
-        ask = _make_probe(config, parse_probe(config.probe), roll.upstreams)
-        names = _make_names(config, roll)
+        watches = _make_watches(config, table)
         take_on(config.user, config.group)  # last: its modules may be readable by root only
-        trio.run(_watch, config, table, roll, ask, names, strict_exception_groups=True)
+        trio.run(_watch, table, watches, strict_exception_groups=True)
     except (BalancerError, OSError) as error:
         sys.exit(f"the upstreams can't be watched: {error}")
     finally:
@@ -76,8 +75,43 @@ def _read_line() -> bytes:
     return line
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What there is to do for one pool."""
+
+    roll: Roll
+    ask: Ask | None
+    rhythm: Rhythm
+    names: Sequence[Name]
+
+    def start(self, table: EndpointTable, nursery: trio.Nursery) -> None:
+        if self.ask is not None:
+            prober = Prober(table.heads, self.roll, self.ask, self.rhythm, random.random, nursery)
+            self.roll.audience = prober
+            prober.start()
+        for name in self.names:
+            nursery.start_soon(name.follow)
+
+
+def _make_watches(config: WatcherConfig, table: EndpointTable) -> list[_Watch]:
+    rolls = [
+        Roll(table, pool.members(), f"{pool.name}/" if pool.name else "") for pool in config.pools
+    ]
+    names = _make_names(config, rolls)
+    return [
+        _Watch(
+            roll,
+            _make_probe(pool, parse_probe(pool.probe), roll.upstreams.values()),
+            Rhythm(pool.probe_interval, pool.probe_rise, pool.probe_fall),
+            some,
+        )
+        for pool, roll, some in zip(config.pools, rolls, names, strict=True)
+    ]
+
+
 def _make_probe(
-    config: WatcherConfig, probe: Probe | None, upstreams: Sequence[Upstream]
+    config: PoolConfig, probe: Probe | None, upstreams: Iterable[Upstream]
 ) -> Ask | None:
     if probe is None:
         return None
@@ -93,10 +127,10 @@ def _make_probe(
     return HttpProbe(probe.path, config.probe_timeout, config.upstream_host, context)
 
 
-def _make_names(config: WatcherConfig, roll: Roll) -> list[Name]:
-    numbers = [number for number, each in enumerate(roll.upstreams) if has_name(each)]
-    if not numbers:
-        return []
+def _make_names(config: WatcherConfig, rolls: Sequence[Roll]) -> list[list[Name]]:
+    """The names of each pool."""
+    if not any(has_name(each) for roll in rolls for each in roll.upstreams.values()):
+        return [[] for _ in rolls]
     # here, because the rest is 4 MB and 80 ms for those who have no names
     from balancer.upstream.watcher.hosts import Hosts
     from balancer.upstream.watcher.names import Name
@@ -104,25 +138,21 @@ def _make_names(config: WatcherConfig, roll: Roll) -> list[Name]:
 
     hosts = Hosts(config.hosts)
     resolver = Resolver(config.resolv_conf, config.dns_port)
-    return [Name(number, roll, hosts, resolver, config.dns_max_ttl) for number in numbers]
+    return [
+        [
+            Name(number, roll, hosts, resolver, pool.dns_max_ttl)
+            for number, each in roll.upstreams.items()
+            if has_name(each)
+        ]
+        for pool, roll in zip(config.pools, rolls, strict=True)
+    ]
 
 
-async def _watch(
-    config: WatcherConfig,
-    table: EndpointTable,
-    roll: Roll,
-    ask: Ask | None,
-    names: Sequence[Name],
-) -> None:
+async def _watch(table: EndpointTable, watches: Sequence[_Watch]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_beat, table)
-        if ask is not None:
-            rhythm = Rhythm(config.probe_interval, config.probe_rise, config.probe_fall)
-            prober = Prober(table.heads, roll, ask, rhythm, random.random, nursery)
-            roll.audience = prober
-            prober.start()
-        for name in names:
-            nursery.start_soon(name.follow)
+        for each in watches:
+            each.start(table, nursery)
         await _until_alone()
         nursery.cancel_scope.cancel()
 

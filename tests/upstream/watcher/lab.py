@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -15,7 +15,7 @@ import trio
 from balancer.net.endpoints import EndpointTable
 from balancer.settings.upstream import parse_upstream
 from balancer.upstream.placement import place_all
-from balancer.upstream.watcher.config import WatcherConfig
+from balancer.upstream.watcher.config import PoolConfig, WatcherConfig
 from tests.support.wait import until
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from balancer.net.endpoints import Address, EndpointRow
 
 __all__ = ["Process", "closed_port", "config_for", "filled_table", "is_alive", "watching"]
+
+OF_PROCESS = {field.name for field in fields(WatcherConfig)} - {"pools"}
 
 
 def closed_port() -> int:
@@ -38,15 +40,18 @@ def local(port: int) -> Address:
 
 
 def config_for(*upstreams: str, **more: object) -> WatcherConfig:
-    """A quick one."""
-    quick = WatcherConfig(upstreams=upstreams, probe_interval=0.1, probe_timeout=0.5)
-    return replace(quick, **more)  # type: ignore[arg-type]
+    """A quick one, for one pool; what is more is its pool's, or its own."""
+    own = {name: more.pop(name) for name in OF_PROCESS & more.keys()}
+    quick = PoolConfig(upstreams=upstreams, probe_interval=0.1, probe_timeout=0.5)
+    pool = replace(quick, **more)  # type: ignore[arg-type]
+    return WatcherConfig(pools=(pool,), **own)  # type: ignore[arg-type]
 
 
 def filled_table(*addresses: Address, upstreams: tuple[str, ...]) -> EndpointTable:
     """One address per upstream."""
     table = EndpointTable.create(rows=4)
-    place_all(table, [parse_upstream(text) for text in upstreams], [[each] for each in addresses])
+    pool = dict(enumerate(map(parse_upstream, upstreams)))
+    place_all(table, pool, {number: [each] for number, each in enumerate(addresses)})
     return table
 
 

@@ -59,16 +59,14 @@ async def new_lab(
     caplog.set_level(logging.INFO, "balancer")
     conf = tmp_path / "resolv.conf"
     conf.write_text(f"nameserver 127.0.0.1\nsearch {search}\n")
-    upstreams = [parse_upstream(text) for text in texts]
+    upstreams = dict(enumerate(map(parse_upstream, texts)))
     table = EndpointTable.create(rows=4)
     try:
         async with name_server() as server:
             roll = Roll(table, upstreams)
             hosts = Hosts(str(tmp_path / "hosts"))
             resolver = Resolver(str(conf), server.port)
-            names = [
-                Name(number, roll, hosts, resolver, LONGEST) for number in range(len(upstreams))
-            ]
+            names = [Name(number, roll, hosts, resolver, LONGEST) for number in upstreams]
             yield Lab(table, roll, names, server, tmp_path, caplog)
     finally:
         table.close()

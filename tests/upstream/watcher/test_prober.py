@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, final
 
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.net.endpoints import EndpointTable, WorkerView
 from balancer.settings.upstream import Upstream, parse_upstream
+from balancer.upstream.watcher import prober as prober_module
 from balancer.upstream.watcher.prober import Prober, Rhythm
 from balancer.upstream.watcher.roll import Roll
 
@@ -66,7 +68,7 @@ async def test_each_has_its_own_rhythm(autojump_clock: object) -> None:  # noqa:
     servers = Servers()
     with new_table(0, 1, 2, 3) as table:
         async with trio.open_nursery() as nursery:
-            roll = Roll(table, [NAME])
+            roll = Roll(table, {0: NAME})
             began = trio.current_time()
             Prober(table.heads, roll, servers, Rhythm(2.0), lambda: 0.5, nursery).start()
             await trio.sleep(11.9)
@@ -83,7 +85,7 @@ async def test_a_slow_server_is_probed_at_intervals_too(autojump_clock: object) 
     servers.took = 1.0
     with new_table(0) as table:
         async with trio.open_nursery() as nursery:
-            roll = Roll(table, [NAME])
+            roll = Roll(table, {0: NAME})
             Prober(table.heads, roll, servers, Rhythm(2.0), lambda: 0.5, nursery).start()
             await trio.sleep(7)
             servers.took = 3.0
@@ -103,7 +105,7 @@ async def test_down_after_fall_and_up_after_rise(
         table.admit(0)
         view = WorkerView(table, 0)
         async with trio.open_nursery() as nursery:
-            roll = Roll(table, [NAME])
+            roll = Roll(table, {0: NAME})
             Prober(table.heads, roll, servers, Rhythm(1.0), lambda: 0.5, nursery).start()
             await trio.sleep(0.25)
             version = view.version
@@ -135,7 +137,7 @@ async def test_who_was_down_stays_down_until_probes_pass(autojump_clock: object)
     with new_table(0) as table:
         table.heads.probed(0, up=False, now=1.0)
         async with trio.open_nursery() as nursery:
-            roll = Roll(table, [NAME])
+            roll = Roll(table, {0: NAME})
             Prober(table.heads, roll, servers, Rhythm(1.0), lambda: 0.5, nursery).start()
             await trio.sleep(0.5)
             (row,) = table.heads.states()
@@ -146,12 +148,63 @@ async def test_who_was_down_stays_down_until_probes_pass(autojump_clock: object)
             nursery.cancel_scope.cancel()
 
 
+async def test_the_next_watcher_goes_on_counting_and_in_the_same_rhythm(
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or one that is relieved often would probe the first few, and take nobody out."""
+    monkeypatch.setattr(prober_module, "monotonic", trio.current_time)
+    autojump_clock.jump(1000.0)
+    servers = Servers()
+    with new_table(0, 1) as table:
+        servers.reasons[0] = "gone"
+        for _ in range(4):
+            async with trio.open_nursery() as nursery:
+                roll = Roll(table, {0: NAME})
+                Prober(table.heads, roll, servers, Rhythm(2.0), lambda: 0.5, nursery).start()
+                await trio.sleep(1.4)
+                nursery.cancel_scope.cancel()
+        assert [row.down for row in table.heads.states()] == [True, False]
+        for times in servers.times.values():
+            assert [round(after - before, 6) for before, after in pairwise(times)] == [2.0, 2.0]
+
+
+def test_what_was_said_of_all_addresses_holds_for_new_ones() -> None:
+    with new_table(0, 1) as table:
+        roll = Roll(table, {0: NAME})
+        for row in roll.rows():
+            table.heads.reweigh(row.index, 5)
+        table.heads.drain(0, drained=True, now=1.0)
+        roll.settle(0, [address(0), address(1), address(2)])
+        assert [(row.weight, row.drained) for row in roll.rows()] == [
+            (5, True), (5, False), (5, False),
+        ]  # fmt: skip
+        for row in roll.rows():
+            table.heads.drain(row.index, drained=True, now=1.0)
+        table.heads.reweigh(0, 6)
+        roll.settle(0, [address(3)])
+        assert [(row.weight, row.drained) for row in roll.rows()] == [(1, True)]
+
+
+def test_other_pools_rows_and_those_of_before_are_nobodys_here() -> None:
+    with new_table(0) as table:
+        table.place(1, address(1), weight=1, now=0.0)
+        table.place(9, address(2), weight=1, now=0.0)
+        roll = Roll(table, {0: NAME}, "api/")
+        assert [row.upstream for row in roll.rows()] == [0]
+        roll.settle(0, [address(1), address(2)])
+        assert sorted(row.upstream for row in table.heads.states()) == [0, 0, 1, 9]
+        assert roll.show(roll.rows()[0]) in {
+            "10.0.0.1:80 of api/web:80", "10.0.0.2:80 of api/web:80",
+        }  # fmt: skip
+
+
 async def test_rows_come_and_go(autojump_clock: object) -> None:  # noqa: ARG001
     servers = Servers()
     servers.took = 0.5
     with new_table(0) as table:
         async with trio.open_nursery() as nursery:
-            roll = Roll(table, [NAME])
+            roll = Roll(table, {0: NAME})
             prober = Prober(table.heads, roll, servers, Rhythm(10.0), lambda: 0.5, nursery)
             roll.audience = prober
             prober.start()
@@ -173,7 +226,7 @@ async def test_rows_come_and_go(autojump_clock: object) -> None:  # noqa: ARG001
 async def test_the_result_of_a_row_that_is_gone_is_nobodys(autojump_clock: object) -> None:  # noqa: ARG001
     """Another endpoint may have the row by then."""
     with new_table(0) as table:
-        roll = Roll(table, [NAME])
+        roll = Roll(table, {0: NAME})
         before = table.heads.row(0)
 
         async def ask(_: EndpointRow, __: Upstream) -> str | None:

@@ -170,5 +170,5 @@ def test_what_cant_be_done_is_one_line() -> None:
 
 
 def test_a_master_that_has_died_already() -> None:
-    done = run_watcher(b'{"upstreams":')
+    done = run_watcher(b'{"pools":')
     assert (done.returncode, done.stderr) == (0, b"")
