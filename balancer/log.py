@@ -17,7 +17,7 @@ import stat
 import sys
 import time
 
-__all__ = ["LineHandler", "Outlet", "configure", "has_stderr"]
+__all__ = ["LineHandler", "Outlet", "configure", "has_stderr", "set_level"]
 
 FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S %z"
@@ -33,8 +33,8 @@ def configure(level: str = "info") -> None:
 
     May be called again, after a fork too; loggers of other names are left alone.
     """
+    set_level(level)
     logger = logging.getLogger("balancer")
-    logger.setLevel(level.upper())
     logger.propagate = False
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
@@ -48,6 +48,11 @@ def has_stderr() -> bool:
         return sys.stderr is not None and sys.stderr.fileno() == 2
     except (OSError, ValueError):
         return False
+
+
+def set_level(level: str) -> None:
+    """Log from this level up, from now on."""
+    logging.getLogger("balancer").setLevel(level.upper())
 
 
 def _stderr_handler() -> logging.Handler:

@@ -63,6 +63,9 @@ class Service(Protocol):
     def drain(self) -> None:
         """Let every connection end as soon as it may; idempotent."""
 
+    def resume(self) -> None:
+        """There is no drain any more: connections may stay; idempotent."""
+
     def farewell(self) -> bool:
         """The drain's time is over: begin to end what is left politely; False if nothing will."""
 
@@ -79,6 +82,7 @@ class HttpService:
         self.serve = self._server.serve
         self.tick = self._server.tick
         self.drain = self._server.drain
+        self.resume = self._server.resume
 
     def wrap(self, around: Callable[[Handler], Handler]) -> None:
         """Put something around the handler, for connections to come."""

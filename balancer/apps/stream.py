@@ -86,6 +86,9 @@ class StreamService:
     def drain(self) -> None:
         """A stream has no place where it could be ended for all protocols: it has its time."""
 
+    def resume(self) -> None:
+        """Nothing was asked of anybody."""
+
     def farewell(self) -> bool:
         """Nor a last word."""
         return False

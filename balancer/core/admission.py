@@ -82,6 +82,11 @@ class Admission:
         self.seats = free
         return self._speaks_up()
 
+    def reopened(self) -> bool:
+        """The doors are open again; True as in ``ended``."""
+        self.doors = Doors.OPEN
+        return self._speaks_up()
+
     def _speaks_up(self) -> bool:
         if self._told_full and self.open:
             self._told_full = False

@@ -4,7 +4,11 @@ One JSON object per line in each direction, over a stream.  A request names its 
 and its protocol in ``v``; each gets one ``Reply``.  The server's answer to anything else is a
 ``Reply`` that says what was wrong: ``decode_request`` raises nothing but ``ControlError``.
 
-    {"do":"scale","v":1,"workers":3}    →    {"v":1,"ok":true,"error":null,"result":null}
+    {"do":"scale","v":1,"workers":3}  →  {"ok":true,"error":null,"result":3,"done":false,"v":1}
+
+A request that can ``wait`` is answered when the thing is begun, or if it asks for that when it is
+``done``: then however long it takes nothing is said, and who hangs up stops waiting, and nothing
+else.
 
 Unknown fields are ignored in both directions, so that a command can talk to a server that is a
 little older or newer; what can't be understood at all gets another ``v``.
@@ -12,12 +16,15 @@ little older or newer; what can't be understood at all gets another ``v``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from balancer import __version__
+
 __all__ = [
-    "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "DrainUpstream", "Failure",
+    "LOG_LEVELS", "MAX_LINE", "MAX_WORKERS", "PROTOCOL", "ControlError", "Drain", "DrainUpstream",
+    "Failure",
     "ForkServerStatus", "GetStatus", "ListenerStatus", "LogLevel", "MasterStatus", "Reload",
     "Reopen", "Reply", "Request", "Restart", "Resume", "ResumeUpstream", "Scale", "Status", "Stop",
     "Upgrade", "UpstreamStatus", "Weigh", "WorkerStatus", "decode_reply", "decode_request",
@@ -29,6 +36,7 @@ PROTOCOL = 1
 MAX_LINE = 64 * 1024
 MAX_REPLY = 16 * 1024 * 1024
 MAX_WORKERS = 1024
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class ControlError(Exception):
@@ -141,11 +149,15 @@ Request = (
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to one request: ``result`` when ok, ``error`` (a sentence) when not."""
+    """The answer to one request: ``result`` when ok, ``error`` (a sentence) when not.
+
+    ``done`` says that what was to be waited for is over: a server that is too old to wait doesn't.
+    """
 
     ok: bool
     error: str | None = None
     result: Any = None
+    done: bool = False
     v: int = PROTOCOL
 
 
@@ -182,8 +194,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``last_failure`` is its slot's, absent when there was none.
 
-    ``state`` is starting, ready, stalled, draining, stopping or backoff: a plain string, because
-    a newer server may know others.
+    ``state`` is starting, ready, stalled, draining, drained (by hand: it stays), stopping or
+    backoff: a plain string, because a newer server may know others.
     """
 
     id: int
@@ -253,11 +265,17 @@ class _Version(msgspec.Struct):
     v: int = PROTOCOL
 
 
+class _Command(msgspec.Struct):
+    do: str = ""
+
+
 # msgspec raises UnicodeDecodeError, no DecodeError, for bad UTF-8 in a string it has to read
 _GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _requests = msgspec.json.Decoder(Request)
 _replies = msgspec.json.Decoder(Reply)
 _versions = msgspec.json.Decoder(_Version)
+_commands = msgspec.json.Decoder(_Command)
+_known = {each.__struct_config__.tag for each in get_args(Request)}
 _encoder = msgspec.json.Encoder()
 
 
@@ -276,10 +294,24 @@ def decode_request(line: bytes) -> Request:
     try:
         request: Request = _requests.decode(line)
     except _GARBAGE as error:
-        raise ControlError(f"not a request of this server: {error}") from None
+        raise ControlError(_explain(line, error)) from None
     if isinstance(request, Scale):
         _check_scale(request)
     return request
+
+
+def _explain(line: bytes, error: Exception) -> str:
+    """Why a line is no request: that of a newer command line is no garbage."""
+    try:
+        command = _commands.decode(line).do
+    except _GARBAGE:
+        command = ""
+    if not command or command in _known:
+        return f"not a request of this server (balancer {__version__}): {error}"
+    return (
+        f"the server is older (balancer {__version__}) than this command line, and doesn't know "
+        f"{command[:40]!r}: stop it, and start the version that you want"
+    )
 
 
 def _check_scale(request: Scale) -> None:
@@ -330,8 +362,8 @@ def to_status(result: object) -> Status:
 def is_degraded(status: Status) -> bool:
     """Whether capacity is missing that should be there.
 
-    A draining or stopping worker is not missing: somebody wanted it so, and its replacement is
-    ready before it leaves.  Of a pool's upstreams one that is ready is enough.
+    A draining, drained or stopping worker is not missing: somebody wanted it so, and who leaves has
+    a replacement that is ready before.  Of a pool's upstreams one that is ready is enough.
     """
     states = {worker.state for worker in status.workers}
     ready = {each.pool for each in status.upstreams if each.state == "ready"}

@@ -4,6 +4,9 @@ Everything is in ``TRANSITIONS``.  A state that doesn't list an event ignores it
 come late, and a worker can be told to leave twice.  ``DEAD`` is final, and ``EXIT`` (its pidfd says
 so; nothing else does) leads there from everywhere.
 
+``DRAINED`` is a person's wish for one worker: it is idle, and can be put back.  The wish ends with
+the worker; who follows it in the slot, after its death or by a roll, is in service.
+
 An id is never reused.  What lives on is the *slot* (1…N): while its worker is dead and the next one
 waits for its turn, the slot is in *backoff* (``core.respawn``).
 """
@@ -21,7 +24,8 @@ class State(Enum):
     STARTING = "starting"  # forked, not ready yet
     READY = "ready"  # takes connections
     STALLED = "stalled"  # no heartbeat for a second: gets none until there is one
-    DRAINING = "draining"  # finishes what it has, gets nothing new
+    DRAINED = "drained"  # out of service by hand: finishes what it has, and stays
+    DRAINING = "draining"  # finishes what it has, gets nothing new, and leaves
     STOPPING = "stopping"  # told to end now, or being killed
     DEAD = "dead"
 
@@ -32,6 +36,8 @@ class Event(Enum):
     READY = "ready"
     SILENT = "silent"
     BEAT = "beat"
+    PARK = "park"  # drain and stay
+    RESUME = "resume"
     DRAIN = "drain"
     STOP = "stop"
     EXIT = "exit"
@@ -46,12 +52,20 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     },
     State.READY: {
         Event.SILENT: State.STALLED,
+        Event.PARK: State.DRAINED,
         Event.DRAIN: State.DRAINING,
         Event.STOP: State.STOPPING,
         Event.EXIT: State.DEAD,
     },
     State.STALLED: {
         Event.BEAT: State.READY,
+        Event.PARK: State.DRAINED,
+        Event.DRAIN: State.DRAINING,
+        Event.STOP: State.STOPPING,
+        Event.EXIT: State.DEAD,
+    },
+    State.DRAINED: {
+        Event.RESUME: State.READY,
         Event.DRAIN: State.DRAINING,
         Event.STOP: State.STOPPING,
         Event.EXIT: State.DEAD,

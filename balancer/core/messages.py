@@ -42,6 +42,9 @@ __all__ = [
     "Quit",
     "Ready",
     "Reopen",
+    "Resume",
+    "Resumed",
+    "SetLogLevel",
     "Spawn",
     "SpawnFailed",
     "Spawned",
@@ -183,6 +186,10 @@ class Drained(_Message, frozen=True):
     """A worker that was told to drain and stay has nothing left to do."""
 
 
+class Resumed(_Message, frozen=True):
+    """A worker that had been told to drain and stay takes connections again."""
+
+
 # -- master → worker --------------------------------------------------------------------------
 
 
@@ -200,6 +207,16 @@ class Drain(_Message, frozen=True):
 
 class Quit(_Message, frozen=True):
     """End now: requests in progress are cut."""
+
+
+class Resume(_Message, frozen=True):
+    """Take connections again, after a ``Drain`` that didn't ask to leave."""
+
+
+class SetLogLevel(_Message, frozen=True):
+    """Log more, or less."""
+
+    level: str
 
 
 class Reopen(_Message, frozen=True):
@@ -235,6 +252,7 @@ class Spawn(_Message, frozen=True):
     extras: tuple[str, ...] = ()  # what else comes with it: mailbox, stdout, stderr
     env: dict[str, str] = {}  # what to set in its environment
     worker_connections: int = 0  # its own limit; 0: the config's
+    log_level: str = ""  # what was asked for since; empty: the config's
 
 
 class Guard(_Message, frozen=True):
@@ -276,8 +294,8 @@ class Exited(_Message, frozen=True):
     code: int
 
 
-WorkerMessage = Ready | BootFailed | Leaving | Drained
-WorkerRequest = Drain | Quit | Reopen
+WorkerMessage = Ready | BootFailed | Leaving | Drained | Resumed
+WorkerRequest = Drain | Resume | Quit | Reopen | SetLogLevel
 ForkServerRequest = Configure | Spawn | Guard
 ForkServerMessage = Warm | PreloadFailed | Spawned | SpawnFailed | Exited
 

@@ -132,3 +132,15 @@ class Http1Server:
         for connection in self._connections:
             if connection.idle and connection.deadline < math.inf:
                 connection.deadline = min(connection.deadline, limit)
+
+    def resume(self) -> None:
+        """Let connections stay again; one that was told to end does."""
+        shared = self._shared
+        if not shared.draining:
+            return
+        shared.draining = False
+        config = shared.config
+        limit = shared.now + min(config.keep_alive, config.header_timeout)
+        for connection in self._connections:
+            if connection.idle:
+                connection.deadline = max(connection.deadline, limit)

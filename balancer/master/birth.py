@@ -54,6 +54,8 @@ class Birth:
         self._ports = ports
         self._table = table
         self._spawner = spawner
+        self.log_level = ""
+        """What workers are to log from now on; empty: as the settings say."""
         self._ids = count(1)
         self._rows = list(range(ROWS - 1, -1, -1))
 
@@ -124,6 +126,7 @@ class Birth:
             extras=worker.extras.names,
             env=slot.env,
             worker_connections=slot.worker_connections,
+            log_level=self.log_level,
         )
 
     async def watch_boot(self, worker: WorkerHandle) -> None:

@@ -3,6 +3,9 @@
 At most ``MAX_CLIENTS`` connections are open; the others wait in the kernel's backlog.  A client
 has ``PATIENCE`` seconds to send a line and ``SEND_PATIENCE`` to take its answer, a line has at most
 64 KiB, and who is neither this user nor root is closed before a byte is read.
+
+Who asks to wait until something is done is in nobody's way meanwhile, until ``MAX_WAITING`` do; the
+answer is the last on its connection, and who hangs up waits no more.
 """
 
 from __future__ import annotations
@@ -10,44 +13,35 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from balancer.core.control import (
     MAX_LINE,
     ControlError,
-    Drain,
-    DrainUpstream,
     GetStatus,
-    LogLevel,
-    Reload,
-    Reopen,
     Reply,
-    Request,
-    Restart,
-    Resume,
-    ResumeUpstream,
-    Scale,
-    Status,
-    Stop,
-    Upgrade,
-    Weigh,
     decode_request,
     encode,
 )
 from balancer.errors import BalancerError, RunError
+from balancer.master.commands import obey
 from balancer.net.control import ControlSocket, open_control, peer_uid
 
 if TYPE_CHECKING:
+    from balancer.core.control import Request
+    from balancer.master.commands import Commands
     from balancer.settings import Settings
 
-__all__ = ["Commands", "serve_control"]
+__all__ = ["serve_control"]
 
 logger = logging.getLogger("balancer.master.control")
 
 MAX_CLIENTS = 16
+MAX_WAITING = 64
 PATIENCE = 5.0
 SEND_PATIENCE = 1.0
 RECEIVE = 16 * 1024
@@ -55,65 +49,6 @@ RECEIVE = 16 * 1024
 ACCEPT_PAUSE = 0.1
 # seconds between two tries to get a control socket
 RETRY = 2.0
-
-
-class Commands(Protocol):
-    """What the master can be told; a ``BalancerError`` is a refusal, and its text the reason.
-
-    Each returns when the thing is begun, not when it is done: the other side waits for the answer.
-    """
-
-    def status(self) -> Status:
-        """Everything, now."""
-        ...
-
-    async def reload(self, *, wait: bool = False) -> None:
-        """Begin to read the configuration again and to roll the workers; or do so (``wait``)."""
-        ...
-
-    async def restart(self, worker_id: int | None, *, wait: bool = False) -> None:
-        """Roll the workers, or replace one, with the configuration as it is."""
-        ...
-
-    async def upgrade(self, *, wait: bool = False) -> None:
-        """Begin to be replaced by another master."""
-        ...
-
-    async def reopen(self) -> None:
-        """Have the workers open their log files anew."""
-        ...
-
-    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> None:
-        """Have that many workers; without a number, ``by`` more or less."""
-        ...
-
-    async def drain(self, worker_id: int, *, wait: bool = False) -> None:
-        """Drain one worker."""
-        ...
-
-    async def resume(self, worker_id: int) -> None:
-        """Put it back into service."""
-        ...
-
-    async def drain_upstream(self, upstream: str, *, wait: bool = False) -> None:
-        """Give an upstream no new requests."""
-        ...
-
-    async def resume_upstream(self, upstream: str) -> None:
-        """Give it requests again."""
-        ...
-
-    async def weigh(self, upstream: str, weight: int) -> None:
-        """Give it another share."""
-        ...
-
-    async def log_level(self, level: str) -> None:
-        """Log more, or less."""
-        ...
-
-    async def stop(self, *, quick: bool, wait: bool = False) -> None:
-        """Stop the server."""
-        ...
 
 
 async def serve_control(
@@ -165,13 +100,40 @@ def _open(settings: Settings, bound: str | None) -> ControlSocket | None:
         return None
 
 
+@final
+class _Seats:
+    """How many clients there may be: those that are heard, and those that wait."""
+
+    def __init__(self) -> None:
+        self.free = trio.Semaphore(MAX_CLIENTS)
+        self._waiting: set[object] = set()
+
+    def wait(self, client: object) -> None:
+        """A client waits: its seat is another one's from now on.
+
+        Raises:
+            RunError: too many do.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise RunError(f"{MAX_WAITING} commands wait for something already; try without --wait")
+        self._waiting.add(client)
+        self.free.release()
+
+    def leave(self, client: object) -> None:
+        """A client has gone."""
+        if client in self._waiting:
+            self._waiting.remove(client)
+        else:
+            self.free.release()
+
+
 async def _serve(commands: Commands, control: ControlSocket) -> None:
     listener = trio.socket.from_stdlib_socket(control.socket)
-    free = trio.Semaphore(MAX_CLIENTS)
+    seats = _Seats()
     async with trio.open_nursery() as nursery:
         while True:
-            await free.acquire()
-            nursery.start_soon(_client, await _accept(listener), commands, free)
+            await seats.free.acquire()
+            nursery.start_soon(_client, await _accept(listener), commands, seats)
 
 
 async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
@@ -184,23 +146,23 @@ async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:
             return client
 
 
-async def _client(client: trio.socket.SocketType, commands: Commands, free: trio.Semaphore) -> None:
+async def _client(client: trio.socket.SocketType, commands: Commands, seats: _Seats) -> None:
     try:
         if _may_command(client):
-            await _converse(client, commands)
+            await _converse(client, commands, seats)
     except OSError:
         # it went away without its answer: its own affair
         pass
     finally:
         client.close()
-        free.release()
+        seats.leave(client)
 
 
 def _may_command(client: trio.socket.SocketType) -> bool:
     return peer_uid(client) in {0, os.geteuid()}
 
 
-async def _converse(client: trio.socket.SocketType, commands: Commands) -> None:
+async def _converse(client: trio.socket.SocketType, commands: Commands, seats: _Seats) -> None:
     """Answer line by line, until the client closes, errs or is too slow."""
     buffer = bytearray()
     while True:
@@ -208,11 +170,15 @@ async def _converse(client: trio.socket.SocketType, commands: Commands) -> None:
             line = await _receive_line(client, buffer)
             if line is None:
                 return
-            reply = await _answer(decode_request(line), commands)
+            request = decode_request(line)
+            reply = await _answer(request, commands, client, seats)
         except ControlError as error:
             await _send(client, Reply(ok=False, error=str(error)))
             return
-        await _send(client, reply)
+        if reply is not None:
+            await _send(client, reply)
+        if reply is None or getattr(request, "wait", False):
+            return
 
 
 async def _receive_line(client: trio.socket.SocketType, buffer: bytearray) -> bytes | None:
@@ -237,42 +203,43 @@ async def _receive_line(client: trio.socket.SocketType, buffer: bytearray) -> by
     raise ControlError(f"no complete request in {PATIENCE:g} s")
 
 
-async def _answer(request: Request, commands: Commands) -> Reply:
+async def _answer(
+    request: Request, commands: Commands, client: trio.socket.SocketType, seats: _Seats
+) -> Reply | None:
+    """The answer, or None when the client hung up before there was one."""
     try:
         if isinstance(request, GetStatus):
             return Reply(ok=True, result=commands.status())
-        await _obey(request, commands)
+        if not getattr(request, "wait", False):
+            return Reply(ok=True, result=await obey(request, commands))
+        seats.wait(client)
+        return await _wait(request, commands, client)
     except BalancerError as error:
         return Reply(ok=False, error=str(error))
-    return Reply(ok=True)
 
 
-async def _obey(request: Request, commands: Commands) -> None:
-    match request:
-        case Reload(wait=wait):
-            await commands.reload(wait=wait)
-        case Restart(worker_id=worker_id, wait=wait):
-            await commands.restart(worker_id, wait=wait)
-        case Upgrade(wait=wait):
-            await commands.upgrade(wait=wait)
-        case Reopen():
-            await commands.reopen()
-        case Scale(workers=workers, by=by, wait=wait):
-            await commands.scale(workers, by=by, wait=wait)
-        case Drain(worker_id=worker_id, wait=wait):
-            await commands.drain(worker_id, wait=wait)
-        case Resume(worker_id=worker_id):
-            await commands.resume(worker_id)
-        case DrainUpstream(upstream=upstream, wait=wait):
-            await commands.drain_upstream(upstream, wait=wait)
-        case ResumeUpstream(upstream=upstream):
-            await commands.resume_upstream(upstream)
-        case Weigh(upstream=upstream, weight=weight):
-            await commands.weigh(upstream, weight)
-        case LogLevel(level=level):
-            await commands.log_level(level)
-        case Stop(quick=quick, wait=wait):
-            await commands.stop(quick=quick, wait=wait)
+async def _wait(
+    request: Request, commands: Commands, client: trio.socket.SocketType
+) -> Reply | None:
+    reply: Reply | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch, client, nursery.cancel_scope)
+        try:
+            reply = Reply(ok=True, result=await obey(request, commands), done=True)
+        except BalancerError as error:
+            reply = Reply(ok=False, error=str(error))
+        nursery.cancel_scope.cancel()
+    return reply
+
+
+async def _watch(client: trio.socket.SocketType, waiting: trio.CancelScope) -> None:
+    """Cancel what waits for an answer when nobody is left to hear it."""
+    with select.epoll() as hangup:
+        # No events: that the client has closed (HUP) is told anyway, and a client that has closed
+        # only its sending half still waits.
+        hangup.register(client.fileno(), 0)
+        await trio.lowlevel.wait_readable(hangup.fileno())
+    waiting.cancel()
 
 
 async def _send(client: trio.socket.SocketType, reply: Reply) -> None:

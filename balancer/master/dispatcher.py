@@ -162,6 +162,13 @@ class Dispatcher:
                 self._scheduler.recalled(number)
             self._dispatch()
 
+    def reopen(self, worker: int) -> None:
+        """A worker that was closed, and lives, takes connections again."""
+        if worker in self._roster:
+            self._roster.release(worker, Hold.CLOSED | Hold.SILENT)
+            self._roster.appoint_all()
+            self._dispatch()
+
     def hold(self, worker: int) -> None:
         """A worker's heart is silent: nothing new until it beats."""
         if worker in self._roster:

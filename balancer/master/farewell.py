@@ -1,4 +1,4 @@
-"""How a worker is made to leave: asked, told, and in the end killed.
+"""How a worker is made to leave: asked, told, and in the end killed; or to pause.
 
 Whichever way it goes, connections go to others from the first moment, and a deadline stands behind
 what it is trusted to do by itself.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from balancer.core.lifecycle import Event, State
-from balancer.core.messages import Drain, Quit
+from balancer.core.messages import Drain, Quit, Resume
 
 if TYPE_CHECKING:
     from balancer.master.crew import Crew
@@ -51,26 +51,52 @@ class Farewell:
         self._nursery = nursery
         self._observer = observer
 
-    def drain(self, worker: WorkerHandle, seconds: float, *, leave: bool, closing: bool) -> None:
-        """No new connections for a worker; what it has may take ``seconds``.
+    def drain(self, worker: WorkerHandle, seconds: float, *, closing: bool) -> None:
+        """No new connections for a worker; what it has may take ``seconds``, then it is ended.
 
-        With ``leave`` it ends then, or is ended; without, it stays idle.  ``closing`` is the
-        message's.
+        ``closing`` is the message's.
         """
         booting = worker.state is State.STARTING
-        worker.told_to_leave |= leave
+        worker.told_to_leave = True
         if not worker.step(Event.DRAIN) and worker.state is not State.DRAINING:
             return
+        self._close(worker)
+        if booting:
+            self._nursery.start_soon(self._wake_and_quit, worker)
+        else:
+            self._nursery.start_soon(worker.tell, Drain(seconds, closing=closing))
+            self._nursery.start_soon(self._end, worker, seconds)
+
+    def park(self, worker: WorkerHandle, seconds: float) -> None:
+        """As ``drain``, but it stays, idle, until ``resume``."""
+        if worker.step(Event.PARK):
+            worker.idle, worker.resumed = trio.Event(), trio.Event()
+            self._close(worker)
+            self._nursery.start_soon(worker.tell, Drain(seconds, leave=False))
+
+    def resume(self, worker: WorkerHandle) -> None:
+        """Ask a parked worker to take connections again; it says ``Resumed`` when it does.
+
+        Not before that: what it is sent while its doors are closed, it refuses for good.
+        """
+        self._nursery.start_soon(worker.tell, Resume())
+
+    def resumed(self, worker: WorkerHandle) -> bool:
+        """It does; False when it was told to leave meanwhile."""
+        if not worker.step(Event.RESUME):
+            return False
+        self._dispatcher.reopen(worker.id)
+        if any(slot.current is worker for slot in self._crew.slots):
+            self._ports.slot_up(worker.slot, self._dispatcher)
+        worker.resumed.set()
+        self._observer.ready(worker)
+        return True
+
+    def _close(self, worker: WorkerHandle) -> None:
         self._dispatcher.close(worker.id)
         if any(slot.current is worker for slot in self._crew.slots):
             self._ports.slot_down(worker.slot, self._dispatcher)
         self._observer.closed(worker)
-        if booting:
-            self._nursery.start_soon(self._wake_and_quit, worker)
-        else:
-            self._nursery.start_soon(worker.tell, Drain(seconds, leave, closing))
-            if leave:
-                self._nursery.start_soon(self._end, worker, seconds)
 
     def quit(self, worker: WorkerHandle) -> None:
         """End a worker now; its requests are cut."""

@@ -26,7 +26,7 @@ __all__ = ["Hearts"]
 logger = logging.getLogger("balancer")
 
 HEARTBEAT = int(Word.HEARTBEAT)
-JUDGED = frozenset({State.READY, State.STALLED, State.DRAINING})
+JUDGED = frozenset({State.READY, State.STALLED, State.DRAINED, State.DRAINING})
 """The states in which a heart must beat."""
 
 

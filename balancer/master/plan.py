@@ -33,7 +33,7 @@ class Observer(Protocol):
         """Its process exists."""
 
     def ready(self, worker: WorkerHandle) -> None:
-        """It takes connections."""
+        """It takes connections; called again when it does so after a drain."""
 
     def reopened(self, worker: WorkerHandle, lane: int) -> None:
         """It takes connections of a lane again that it had closed."""

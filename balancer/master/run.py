@@ -187,7 +187,7 @@ class Master:
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
         nursery.start_soon(self._upstreams.watch)
-        nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
+        nursery.start_soon(_announce, supervisor, self._hooks, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)
         if plan.control:
@@ -238,12 +238,8 @@ async def _control(
     await serve_control(operations, settings, bound=bound, task_status=task_status)
 
 
-async def _announce(
-    supervisor: Supervisor, operations: Operations, hooks: MasterHooks, started_at: float
-) -> None:
+async def _announce(supervisor: Supervisor, hooks: MasterHooks, started_at: float) -> None:
     await supervisor.all_ready.wait()
-    if operations.phase is Phase.STARTING:
-        operations.phase = Phase.RUNNING
     seconds = trio.current_time() - started_at
     logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
     hooks.when_ready()

@@ -16,6 +16,7 @@ from balancer.core.control import (
     Status,
     WorkerStatus,
 )
+from balancer.core.lifecycle import State
 from balancer.master.memory import resident, resident_and_shared
 from balancer.net.slots import Word
 
@@ -70,7 +71,7 @@ def _worker(worker: WorkerHandle, slot: Slot | None, supervisor: Supervisor) -> 
         id=worker.id,
         slot=worker.slot,
         pid=worker.pid,
-        state=worker.state.value,
+        state=_state(worker),
         active=words[Word.ACTIVE],
         accepted=words[Word.ACCEPTED],
         requests=words[Word.REQUESTS],
@@ -79,6 +80,13 @@ def _worker(worker: WorkerHandle, slot: Slot | None, supervisor: Supervisor) -> 
         rss_bytes=resident(worker.pid),
         last_failure=_failure(slot),
     )
+
+
+def _state(worker: WorkerHandle) -> str:
+    """Who is drained by hand is draining until nothing is left."""
+    if worker.state is State.DRAINED and not worker.idle.is_set():
+        return State.DRAINING.value
+    return worker.state.value
 
 
 def _backoff(slot: Slot) -> WorkerStatus:

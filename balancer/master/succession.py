@@ -69,8 +69,8 @@ class Succession:
 
     async def replace(self, slot: Slot) -> bool:
         """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
-        if slot.successor is not None:
-            await slot.successor.booted.wait()
+        while slot.successor is not None and not slot.successor.booted.is_set():
+            await slot.successor.booted.wait()  # others wait for it, too: only one goes on
         if not self._crew.needs(slot):
             return False
         slot.backoff.cancel()

@@ -24,6 +24,7 @@ from balancer.core.messages import (
     Leaving,
     ProtocolError,
     Ready,
+    SetLogLevel,
 )
 from balancer.master.birth import Birth
 from balancer.master.coroner import Coroner
@@ -168,14 +169,23 @@ class Supervisor:
         """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
         return await self._succession.replace(slot)
 
-    def drain(
-        self, worker: WorkerHandle, seconds: float, *, leave: bool = True, closing: bool = False
-    ) -> None:
-        """No new connections for a worker; what it has may take ``seconds``.
+    def drain(self, worker: WorkerHandle, seconds: float, *, closing: bool = False) -> None:
+        """No new connections for a worker; what it has may take ``seconds``, then it is ended."""
+        self._farewell.drain(worker, seconds, closing=closing)
 
-        With ``leave`` it ends then, or is ended; without, it stays idle.
-        """
-        self._farewell.drain(worker, seconds, leave=leave, closing=closing)
+    def park(self, worker: WorkerHandle, seconds: float) -> None:
+        """As ``drain``, but it stays, idle, until ``resume``."""
+        self._farewell.park(worker, seconds)
+
+    def resume(self, worker: WorkerHandle) -> None:
+        """Have a parked worker take connections again; ``worker.resumed`` says when it does."""
+        self._farewell.resume(worker)
+
+    def set_log_level(self, level: str) -> None:
+        """Workers log from this level up: those there are, and those to come."""
+        self._birth.log_level = level
+        for worker in self.workers.values():
+            self._nursery.start_soon(worker.tell, SetLogLevel(level))
 
     def quit(self, worker: WorkerHandle) -> None:
         """End a worker now; its requests are cut."""
@@ -262,7 +272,10 @@ class Supervisor:
         elif isinstance(message, Leaving):
             self._let_go(worker, slot, message)
         elif isinstance(message, Drained):
+            worker.idle.set()
             logger.info("%s is drained", worker)
+        elif self._farewell.resumed(worker):
+            logger.info("%s is in service again", worker)
 
     def _welcome(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker is ready."""

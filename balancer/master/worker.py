@@ -69,6 +69,8 @@ class WorkerHandle:
         self.booted = trio.Event()  # ready or dead
         self.reaped = trio.Event()  # the exit code is known, or never will be
         self.dead = trio.Event()
+        self.idle = trio.Event()  # drained, and nothing is left
+        self.resumed = trio.Event()  # takes connections again; not before it was drained
 
     def __str__(self) -> str:
         return f"worker {self.id} (slot {self.slot}, pid {self.pid})"

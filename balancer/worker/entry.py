@@ -96,6 +96,8 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     early = _EarlyTerm(control)
     if spawn.worker_connections:
         config = msgspec.structs.replace(config, worker_connections=spawn.worker_connections)
+    if spawn.log_level:
+        config = msgspec.structs.replace(config, log_level=spawn.log_level)
     hooks = WorkerHooks(config, load_hooks(config.config), spawn.worker, spawn.slot)
     _signals(early, hooks)
     redirect(extras)

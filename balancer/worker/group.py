@@ -81,6 +81,11 @@ class ServiceGroup:
         for service in self._services:
             service.drain()
 
+    def resume(self) -> None:
+        """As in ``Service``."""
+        for service in self._services:
+            service.resume()
+
     def farewell(self) -> bool:
         """As in ``Service``: every one of them says its word."""
         said = [service.farewell() for service in self._services]

@@ -9,7 +9,6 @@ import contextvars
 import logging
 import math
 import socket
-from contextlib import closing
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -126,8 +125,10 @@ class KernelAcceptor:
         self._room = trio.Event()
 
     async def run(self) -> None:
-        """Accept until the doors are closed (cancel it then: it may be waiting)."""
-        with closing(self._listening), self._listening.waiter() as waiter:
+        """Accept until cancelled, or the doors are closed."""
+        if self._listening.closed:
+            return
+        with self._listening.waiter() as waiter:
             while not self._listening.closed:
                 if not self._admission.open:
                     self._room = trio.Event()
@@ -143,6 +144,10 @@ class KernelAcceptor:
     def room(self) -> None:
         """A connection has ended."""
         self._room.set()
+
+    def close(self) -> None:
+        """Close the listener; idempotent.  ``run`` has to be cancelled, too: it may be waiting."""
+        self._listening.close()
 
     async def _accept(self) -> None:
         socks, exhausted = self._listening.take(self._batch)

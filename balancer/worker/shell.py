@@ -6,7 +6,8 @@ it is ready, waits for the end, and stops the app; what happens in between is de
     starting   Quit, or the master's death: it is given up, without a word
     ready      Drain: the doors close; Drain again: the earlier end of the two
     draining   idle, or out of time: it is at its end, or (told to stay) says Drained
-    any        Quit: it is at its end now; Reopen: the log files
+               told to stay, then Resume: the doors open, and it says Resumed
+    any        Quit: it is at its end now; Reopen: the log files; SetLogLevel: how much to log
 
 A worker never leaves on its own.  On SIGTERM, when it has served ``max_requests``, or when its
 service has had enough, it tells the master that it wants to, and goes on until the master, who has
@@ -21,8 +22,19 @@ import random
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
+from balancer import log
 from balancer.core.admission import Admission, Doors
-from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Reopen
+from balancer.core.messages import (
+    BootFailed,
+    Drain,
+    Drained,
+    Leaving,
+    Quit,
+    Reopen,
+    Resume,
+    Resumed,
+    SetLogLevel,
+)
 from balancer.errors import AppError
 from balancer.worker.intake import RequestLimit
 from balancer.worker.stderr import take_back
@@ -88,6 +100,7 @@ class Shell(ABC):
         self._admission = Admission(config.worker_connections)
         self._deadline = math.inf  # of the drain
         self._asked_to_leave = False
+        self._leaving = False  # it was told to
         self._stats: SlotWriter | RequestLimit = slot
         if config.max_requests:
             limit = config.max_requests + random.randint(0, config.max_requests_jitter)
@@ -108,12 +121,16 @@ class Shell(ABC):
         """The app isn't wanted any more; nothing if it runs already."""
 
     @abstractmethod
-    def _stop_accepting(self) -> None:
-        """No more from inherited listeners."""
+    def _stop_accepting(self, *, for_good: bool) -> None:
+        """No more from inherited listeners; ``for_good`` closes them."""
 
     @abstractmethod
     def _begin_drain(self, order: Drain) -> None:
         """Let every connection end, for so many seconds, then call ``_drained``."""
+
+    @abstractmethod
+    def _end_drain(self) -> None:
+        """A drain that didn't ask to leave is over: connections stay, and come, again."""
 
     # -- what it wants ------------------------------------------------------------------------
 
@@ -139,6 +156,10 @@ class Shell(ABC):
         elif isinstance(request, Reopen):
             if self._access is not None:
                 self._access.reopen()
+        elif isinstance(request, SetLogLevel):
+            log.set_level(request.level)
+        elif isinstance(request, Resume):
+            self._resume()
         else:
             self._drain(request)
 
@@ -152,11 +173,20 @@ class Shell(ABC):
         if order.closing:  # who waits now is not for anybody else
             for acceptor in self._acceptors:
                 acceptor.take_last()
-        self._stop_accepting()
+        self._leaving |= order.leave
+        self._stop_accepting(for_good=self._leaving)
         self._admission.doors = Doors.CLOSED
         if order.leave:
             self._deadline = min(self._deadline, self._now() + order.seconds)
         self._begin_drain(order)
+
+    def _resume(self) -> None:
+        if self._leaving or self._admission.doors is Doors.OPEN:
+            return
+        if self._admission.reopened():
+            self._receiver.room()
+        self._end_drain()
+        self._say(Resumed())
 
     def _drained(self, order: Drain) -> None:
         if order.leave:

@@ -89,8 +89,10 @@ class Worker(Shell):
         self._idle = trio.Event()
         self._done = trio.Event()
         self._acceptances = trio.CancelScope()
-        self._nursery: trio.Nursery  # of what brings connections
+        self._stay = trio.CancelScope()  # of a drain that didn't ask to leave
+        self._nursery: trio.Nursery
         self._connections: trio.Nursery
+        self._arrivals: trio.Nursery  # of what brings connections
 
     async def run(self) -> ExitCode:
         """Start the app, serve until drained or told to quit, stop the app; the exit code."""
@@ -136,6 +138,7 @@ class Worker(Shell):
             gc.collect()
             gc.freeze()
             async with trio.open_nursery() as nursery:
+                self._arrivals = nursery
                 self._receiver.start(connections)
                 self._nursery.start_soon(self._beat)  # also while the app stops
                 nursery.start_soon(self._accept)
@@ -145,6 +148,7 @@ class Worker(Shell):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
                 await self._done.wait()
                 nursery.cancel_scope.cancel()
+                self._stop_accepting(for_good=True)
             connections.cancel_scope.cancel()
 
     def _start(self, lane: int, sock: socket.SocketType) -> None:
@@ -207,18 +211,33 @@ class Worker(Shell):
     def _give_up_starting(self) -> None:
         self._starting.cancel()
 
-    def _stop_accepting(self) -> None:
+    def _stop_accepting(self, *, for_good: bool) -> None:
         self._acceptances.cancel()
+        if for_good:
+            for acceptor in self._acceptors:
+                acceptor.close()
 
     def _begin_drain(self, order: Drain) -> None:
-        self._nursery.start_soon(self._finish, order)
-
-    async def _finish(self, order: Drain) -> None:
+        scope = trio.CancelScope()
+        if not order.leave:
+            self._stay.cancel()
+            self._stay = scope
         self._service.drain()
-        await self._wait_idle(order.seconds)
-        if self._admission.active and self._service.farewell():
-            await self._wait_idle(FAREWELL)
-        self._drained(order)
+        self._nursery.start_soon(self._finish, order, scope)
+
+    def _end_drain(self) -> None:
+        self._stay.cancel()
+        self._service.resume()
+        self._acceptances = trio.CancelScope()
+        self._arrivals.start_soon(self._accept)
+
+    async def _finish(self, order: Drain, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._wait_idle(order.seconds)
+            if self._admission.active and self._service.farewell():
+                await self._wait_idle(FAREWELL)
+            if not scope.cancel_called:
+                self._drained(order)
 
     async def _wait_idle(self, seconds: float) -> None:
         with trio.move_on_after(seconds):

@@ -1,7 +1,11 @@
-"""A control server with nothing behind it, as a process: ``python -m tests.cli.server PATH``."""
+"""A control server with nothing behind it, as a process.
+
+``python -m tests.cli.server PATH``, or ``-n NAME UID``: with that name, as that user.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import trio
@@ -25,12 +29,18 @@ class Stopping(FakeCommands):
         self.scope.cancel()
 
 
-async def serve(path: str) -> None:
+async def serve(where: Settings) -> None:
     async with trio.open_nursery() as nursery:
         commands = Stopping(nursery.cancel_scope)
-        await nursery.start(serve_control, commands, Settings(control=path))
+        await nursery.start(serve_control, commands, where)
         print("ready", flush=True)
 
 
 if __name__ == "__main__":
-    trio.run(serve, sys.argv[1])
+    if sys.argv[1] == "-n":
+        os.setgid(int(sys.argv[3]))
+        os.setuid(int(sys.argv[3]))
+        settings = Settings(name=sys.argv[2])
+    else:
+        settings = Settings(control=sys.argv[1])
+    trio.run(serve, settings)

@@ -68,6 +68,11 @@ class Told(RuleBasedStateMachine):
         self.admission.doors = Doors.CLOSED
         self.closed = True
 
+    @rule()
+    def put_back(self) -> None:
+        self.closed = False
+        self.hear(says_room=self.admission.reopened())
+
     @invariant()
     def it_counts_right(self) -> None:
         assert self.admission.active == self.inside <= self.limit

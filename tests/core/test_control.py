@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from balancer import __version__
 from balancer.core.control import (
     ControlError,
     Drain,
@@ -62,7 +63,11 @@ REQUESTS: list[tuple[Request, dict[str, object]]] = [
 
 
 GARBAGE = "not a message of balancer's control protocol"
-NO_REQUEST = "not a request of this server"
+NO_REQUEST = f"not a request of this server (balancer {__version__})"
+OLDER = (
+    f"the server is older (balancer {__version__}) than this command line, and doesn't know "
+    "'dance': stop it, and start the version that you want"
+)
 OTHER_VERSION = (
     "the command speaks control protocol 2 and the server 1; "
     "use the same version of balancer for both"
@@ -106,7 +111,10 @@ def test_unknown_fields_are_ignored() -> None:
         (b'{"v":"1","do":"status"}', GARBAGE),
         (b'{"v":2,"do":"status"}', OTHER_VERSION),
         (b"{}", f"{NO_REQUEST}: Object missing required field `do`"),
-        (b'{"do":"dance"}', f"{NO_REQUEST}: Invalid value 'dance' - at `$.do`"),
+        (
+            b'{"do":"dance"}',
+            OLDER,
+        ),
         (b'{"do":"scale"}', "scale: say how many workers, or how many more or less"),
         (
             b'{"do":"scale","workers":"3"}',

@@ -29,6 +29,9 @@ from balancer.core.messages import (
     Quit,
     Ready,
     Reopen,
+    Resume,
+    Resumed,
+    SetLogLevel,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -46,11 +49,14 @@ WORKER_MESSAGES = st.one_of(
     st.builds(BootFailed, st.text(max_size=300), st.booleans()),
     st.builds(Leaving, st.text(max_size=20), st.booleans()),
     st.just(Drained()),
+    st.just(Resumed()),
 )
 WORKER_REQUESTS = st.one_of(
     st.builds(Drain, st.floats(0, 1e6), st.booleans()),
+    st.just(Resume()),
     st.just(Quit()),
     st.just(Reopen()),
+    st.builds(SetLogLevel, st.text(max_size=20)),
 )
 IDS = st.integers(0, 2**40)
 CONFIGS = st.builds(
@@ -95,7 +101,8 @@ class TestRoundTrip:
         tested = {
             type(strategy_part)
             for strategy_part in [
-                Ready(), BootFailed(""), Leaving(""), Drained(), Drain(0), Quit(), Reopen(),
+                Ready(), BootFailed(""), Leaving(""), Drained(), Resumed(), Drain(0),
+                Resume(), Quit(), Reopen(), SetLogLevel(""),
                 Configure(WorkerConfig(), "", 0), Spawn(0, 0, 0, ()), Guard(), Warm(),
                 PreloadFailed(""), Spawned(0, 0), SpawnFailed(0, ""), Exited(0, 0, 0),
             ]

@@ -754,6 +754,25 @@ async def test_an_idle_connection_that_brings_nothing_is_closed(
 
 
 @pytest.mark.parametrize("used", [False, True])
+async def test_after_a_drain_that_was_taken_back_connections_stay(
+    used: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with conversation(hi) as talk:
+        if used:
+            talk.say(GET)
+            assert await talk.hear() == OK
+        talk.server.drain()
+        await trio.sleep(0.5)
+        talk.server.resume()
+        talk.server.resume()
+        await trio.sleep(3)
+        talk.say(GET)
+        assert await talk.hear() == OK
+        assert not talk.transport.half_closed
+        assert autojump_clock.rate == 0.0
+
+
+@pytest.mark.parametrize("used", [False, True])
 async def test_a_request_that_comes_as_the_time_ends_is_answered(
     used: bool, autojump_clock: trio.testing.MockClock
 ) -> None:

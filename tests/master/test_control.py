@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import os
 import socket
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from balancer.cli.client import ask
 from balancer.core.control import (
@@ -34,6 +39,7 @@ from balancer.master.control import MAX_CLIENTS, serve_control
 from balancer.net.control import Address
 from balancer.settings import Settings
 from tests.core.test_control import GARBAGE, OTHER_VERSION, status
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +69,9 @@ class FakeCommands:
     async def reopen(self) -> None:
         self._note("reopen")
 
-    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> None:
+    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> int:
         self._note("scale", by if workers is None else workers, wait=wait)
+        return 2 + by if workers is None else workers
 
     async def drain(self, worker_id: int, *, wait: bool = False) -> None:
         if worker_id != 1:
@@ -143,7 +150,8 @@ async def server(nursery: trio.Nursery, tmp_path: Path) -> Server:
     ],
 )
 async def test_commands(server: Server, request_: Request, call: object) -> None:
-    assert await server.ask(request_) == Reply(ok=True)
+    result = 3 if isinstance(request_, Scale) else None
+    assert await server.ask(request_) == Reply(ok=True, result=result)
     assert server.commands.calls == [call]
 
 
@@ -160,13 +168,13 @@ async def test_a_refusal_is_an_answer(server: Server) -> None:
 
 async def test_several_requests_on_one_connection(server: Server) -> None:
     replies = await server.talk(encode(Reload()) + encode(Scale(workers=2)), encode(Reload()))
-    assert replies == [Reply(ok=True)] * 3
+    assert replies == [Reply(ok=True), Reply(ok=True, result=2), Reply(ok=True)]
     assert server.commands.calls == ["reload", ("scale", 2), "reload"]
 
 
 async def test_byte_by_byte(server: Server) -> None:
     pieces = [bytes([byte]) for byte in encode(Scale(workers=2))]
-    assert await server.talk(*pieces) == [Reply(ok=True)]
+    assert await server.talk(*pieces) == [Reply(ok=True, result=2)]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +235,155 @@ async def test_clients_that_vanish(server: Server) -> None:
     assert (await server.ask(Reload())).ok
 
 
+class Slow(FakeCommands):
+    """What is to be waited for takes until it is ``over``; a reload is given up then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = trio.Event()
+        self.waiting = 0
+
+    async def _wait(self, wait: bool) -> None:
+        if wait:
+            self.waiting += 1
+            try:
+                await self.over.wait()
+            finally:
+                self.waiting -= 1
+
+    async def reload(self, *, wait: bool = False) -> None:
+        await super().reload(wait=wait)
+        await self._wait(wait)
+        if wait:
+            raise RunError("reload: there is no such app")
+
+    async def scale(self, workers: int | None, *, by: int = 0, wait: bool = False) -> int:
+        await self._wait(wait)
+        return await super().scale(workers, by=by, wait=wait)
+
+
+@pytest.fixture
+async def slow(nursery: trio.Nursery, tmp_path: Path) -> Server:
+    made = Server(nursery, tmp_path / "c.sock")
+    made.commands = Slow()
+    await made.start()
+    return made
+
+
+def waiting(server: Server) -> int:
+    assert isinstance(server.commands, Slow)
+    return server.commands.waiting
+
+
+def be_done(server: Server) -> None:
+    assert isinstance(server.commands, Slow)
+    server.commands.over.set()
+
+
+async def test_who_waits_is_told_how_it_ended(slow: Server, nursery: trio.Nursery) -> None:
+    replies: list[Reply] = []
+
+    async def ask_for(request: Request) -> None:
+        replies.append(await slow.ask(request))
+
+    nursery.start_soon(ask_for, Scale(by=1, wait=True))
+    nursery.start_soon(ask_for, Reload(wait=True))
+    await until(lambda: waiting(slow) == 2)
+    assert await slow.ask(Reload()) == Reply(ok=True)  # nobody else waits
+    assert replies == []
+    be_done(slow)
+    await until(lambda: len(replies) == 2)
+    assert sorted(replies, key=lambda reply: reply.ok) == [
+        Reply(ok=False, error="reload: there is no such app"),
+        Reply(ok=True, result=3, done=True),
+    ]
+
+
+async def test_who_hangs_up_waits_no_more_and_who_only_half_closes_does(slow: Server) -> None:
+    stream = await trio.open_unix_socket(str(slow.path))
+    await stream.send_all(encode(Scale(by=1, wait=True)))
+    await until(lambda: waiting(slow) == 1)
+    await stream.send_eof()
+    await trio.testing.wait_all_tasks_blocked()
+    assert waiting(slow) == 1
+    await stream.aclose()
+    await until(lambda: waiting(slow) == 0)
+    assert (await slow.ask(Reload())).ok
+
+
+async def test_those_who_wait_are_in_nobodys_way_and_are_not_too_many(
+    slow: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MAX_WAITING", 2 * MAX_CLIENTS)
+    streams = [await trio.open_unix_socket(str(slow.path)) for _ in range(2 * MAX_CLIENTS)]
+    for number, stream in enumerate(streams, 1):
+        await stream.send_all(encode(Scale(by=1, wait=True)))
+        await until(lambda number=number: waiting(slow) == number)  # type: ignore[misc]
+    assert (await slow.ask(Reload())).ok
+    assert await slow.ask(Scale(by=1, wait=True)) == Reply(
+        ok=False, error="32 commands wait for something already; try without --wait"
+    )
+    be_done(slow)
+    for stream in streams:
+        async with stream:
+            assert decode_reply(await stream.receive_some()).done
+            assert await stream.receive_some() == b""
+
+
+LINES = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([encode(Reload()), encode(GetStatus()), encode(Drain(worker_id=9))]),
+    st.builds(
+        lambda line, at, byte: line[:at] + bytes([byte]) + line[at:],
+        st.just(encode(Scale(workers=2, wait=True))),
+        st.integers(0, 30),
+        st.integers(0, 255),
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["do", "v", "workers", "by", "wait"]), inner)
+        ),
+        max_leaves=5,
+    ).map(lambda value: json.dumps(value).encode() + b"\n"),
+)
+
+
+def test_whatever_comes_gets_replies_or_a_close_and_harms_nothing(tmp_path: Path) -> None:
+    """Garbage, half messages, any cut, and a client that leaves in the middle of it."""
+
+    async def converse(pieces: list[bytes], leave: bool) -> None:
+        path = tmp_path / "fuzz.sock"
+        async with trio.open_nursery() as nursery:
+            server = Server(nursery, path)
+            await server.start()
+            stream = await trio.open_unix_socket(str(path))
+            async with stream:
+                with suppress(trio.BrokenResourceError):  # it had heard enough
+                    for piece in pieces:
+                        await stream.send_all(piece)
+                    await stream.send_eof()
+                if not leave:
+                    received = bytearray()
+                    with suppress(trio.BrokenResourceError), trio.fail_after(10):
+                        async for chunk in stream:
+                            received += chunk
+                    for line in received.splitlines():
+                        decode_reply(bytes(line))
+            assert (await server.talk(encode(Reload())))[0].ok
+            nursery.cancel_scope.cancel()
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(LINES, max_size=6).map(b"".join), st.lists(st.integers(0, 300)), st.booleans())
+    def fuzz(data: bytes, cuts: list[int], leave: bool) -> None:
+        places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+        pieces = [data[a:b] for a, b in itertools.pairwise(places) if a < b]
+        trio.run(converse, pieces, leave, strict_exception_groups=True)
+
+    fuzz()
+
+
 async def test_the_answer_to_stop_survives_the_stop(tmp_path: Path) -> None:
     class Stopping(FakeCommands):
         async def stop(self, *, quick: bool, wait: bool = False) -> None:
@@ -272,7 +429,7 @@ async def test_where_none_can_be_made_the_server_runs_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/dev/null")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     name = f"taken-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(f"\0balancer/{os.geteuid()}/{name}")
@@ -311,7 +468,7 @@ async def test_a_stranger_is_not_heard(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/dev/null")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     commands = FakeCommands()
     settings = Settings(name=f"stranger-{os.getpid()}")
     address = await nursery.start(serve_control, commands, settings)

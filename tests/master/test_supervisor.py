@@ -354,9 +354,9 @@ class TestDraining:
         async with serving(workers=2) as server:
             workers = await server.all_ready()
             drained, other = workers[1], workers[2]
-            server.supervisor.drain(drained, 5.0, leave=False)
+            server.supervisor.park(drained, 5.0)
             assert {await server.ask() for _ in range(4)} == {other.id}
-            assert drained.state is State.DRAINING
+            assert drained.state is State.DRAINED
             assert not drained.dead.is_set()
 
     async def test_quit_ends_it(self) -> None:

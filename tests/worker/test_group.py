@@ -32,6 +32,9 @@ class Fake:
     def tick(self, now: float) -> None:
         self.log.append(f"tick {self.name} {now:g}")
 
+    def resume(self) -> None:
+        self.log.append(f"resume {self.name}")
+
     def drain(self) -> None:
         self.log.append(f"drain {self.name}")
 
@@ -53,12 +56,14 @@ async def test_each_lane_has_its_service_and_all_hear_everything() -> None:
         await serve(None)  # type: ignore[arg-type]
     group.tick(2.0)
     group.drain()
+    group.resume()
     assert group.farewell()
     await group.stop()
     assert log == [
         "start a", "start b", "open a", "open b", "serve b", "serve a", "serve b",
         "tick a 2", "tick b 2",
-        "drain a", "drain b", "farewell a", "farewell b", "stop b", "stop a",
+        "drain a", "drain b", "resume a", "resume b", "farewell a", "farewell b",
+        "stop b", "stop a",
     ]  # fmt: skip
 
 

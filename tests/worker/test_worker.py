@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -21,8 +22,12 @@ from balancer.core.messages import (
     Leaving,
     Quit,
     Ready,
+    Resume,
+    Resumed,
+    SetLogLevel,
     WorkerConfig,
     WorkerMessage,
+    encode_frame,
 )
 from balancer.net.channel import Channel
 from balancer.net.handoff import AnswerKind, HandoffReceiver, HandoffSender
@@ -80,6 +85,7 @@ class Master:
         copy = socket.socket(fileno=os.dup(self.sender.receiving_end))
         self.receiver = HandoffReceiver(copy)
         near, self.far = Channel.pair()
+        self.near = near.fileno()
         self.channel = Channel[WorkerMessage](near, WorkerMessage)
         self.messages: AsyncGenerator[WorkerMessage, None] = self.channel.messages()
         self.table = SlotTable.create(rows=2)
@@ -288,6 +294,77 @@ class TestLeaving:
             await master.channel.send(Drain(30.0))
             await master.wait_ended()
 
+    async def test_put_back_it_serves_again_and_keeps_connections(self) -> None:
+        async with worker() as master:
+            for _ in range(2):
+                await master.channel.send(Drain(30.0, leave=False))
+                assert await master.hear() == Drained()
+                master.hand_off()
+                assert await master.answer() == (AnswerKind.DRAINING, master.sent)
+                await master.channel.send(Resume())
+                assert await master.hear() == Resumed()
+                client = await master.connect()
+                for _ in range(2):
+                    assert b"connection: close" not in (await client.ask()).lower()
+                await client.aclose()
+
+    async def test_put_back_before_it_was_idle_it_says_only_that(self) -> None:
+        async with worker() as master:
+            client = await master.connect()
+            await client.send(LONG_REQUEST.replace(b"60", b"0.2"))
+            await trio.testing.wait_all_tasks_blocked()
+            await master.channel.send(Drain(30.0, leave=False))
+            await master.channel.send(Resume())
+            assert await master.hear() == Resumed()
+            assert b"200 OK" in await client.ask(b"")
+            await master.channel.send(Drain(30.0, leave=False))
+            await client.aclose()
+            assert await master.hear() == Drained()
+
+    async def test_drained_and_put_back_in_one_breath(self) -> None:
+        async with worker() as master:
+            frames = encode_frame(Drain(30.0, leave=False)) + encode_frame(Resume())
+            assert os.write(master.near, frames) == len(frames)
+            assert await master.hear() == Resumed()
+            await trio.testing.wait_all_tasks_blocked()
+            await master.connect()
+            await master.channel.send(Resume())  # it is in service: nothing to say
+            await master.channel.send(Drain(30.0))
+
+    async def test_who_is_leaving_is_not_put_back(self) -> None:
+        async with worker() as master:
+            client = await master.connect()
+            await client.send(LONG_REQUEST.replace(b"60", b"0.2"))
+            await trio.testing.wait_all_tasks_blocked()
+            for message in (Drain(30.0, leave=False), Drain(30.0), Resume()):
+                await master.channel.send(message)
+            await trio.testing.wait_all_tasks_blocked()
+            master.hand_off()
+            assert await master.answer() == (AnswerKind.DRAINING, master.sent)
+            await master.wait_ended()
+
+    async def test_one_that_was_full_speaks_up_when_it_is_put_back(self) -> None:
+        async with worker(worker_connections=1) as master:
+            client = await master.connect()
+            master.hand_off()
+            assert await master.answer() == (AnswerKind.FULL, master.sent)
+            await master.channel.send(Drain(30.0, leave=False))
+            await client.aclose()
+            assert await master.hear() == Drained()
+            await master.channel.send(Resume())
+            assert await master.hear() == Resumed()
+            assert (await master.answer())[0] == AnswerKind.ROOM
+
+    async def test_the_log_level_can_be_changed(self) -> None:
+        before = logging.getLogger("balancer").level
+        try:
+            async with worker() as master:
+                await master.channel.send(SetLogLevel("critical"))
+                await trio.testing.wait_all_tasks_blocked()
+                assert logging.getLogger("balancer").level == logging.CRITICAL
+        finally:
+            logging.getLogger("balancer").setLevel(before)
+
     @pytest.mark.parametrize("first", [True, False])
     async def test_told_to_leave_and_to_stay_it_leaves_when_it_is_drained(
         self, first: bool
@@ -415,6 +492,22 @@ class TestAcceptingByItself:
                 master.clients.append(await dial(address))
                 await trio.testing.wait_all_tasks_blocked()
                 assert master.words[Word.ACCEPTED] == 1
+                await master.channel.send(Quit())
+                await master.wait_ended()
+
+    async def test_a_drained_one_accepts_again_when_it_is_put_back(self) -> None:
+        with listening() as sock, sock.dup() as address:
+            async with worker(listeners=[sock]) as master:
+                await master.channel.send(Drain(30.0, leave=False))
+                assert await master.hear() == Drained()
+                client = await dial(address)
+                master.clients.append(client)
+                await client.send(REQUEST)
+                await trio.testing.wait_all_tasks_blocked()
+                assert master.words[Word.ACCEPTED] == 0
+                await master.channel.send(Resume())
+                assert await master.hear() == Resumed()
+                assert b"200 OK" in await client.ask(b"")
                 await master.channel.send(Quit())
                 await master.wait_ended()
 

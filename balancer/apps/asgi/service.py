@@ -48,6 +48,7 @@ class AsgiService(HttpService):
         self._lifespan = Lifespan(app, config)
         self._websockets = WebSockets(config.websocket)
         self.tick = self._tick
+        self.resume = self._resume
 
     async def start(self, nursery: trio.Nursery) -> None:
         await self._lifespan.start(nursery)
@@ -58,6 +59,10 @@ class AsgiService(HttpService):
     def _tick(self, now: float) -> None:
         self._server.tick(now)
         self._websockets.tick(self._server.now)
+
+    def _resume(self) -> None:
+        self._server.resume()
+        self._websockets.resume()
 
     def farewell(self) -> bool:
         """Close every WebSocket with 1012, which tells the client to come back."""

@@ -197,6 +197,12 @@ class UvicornService:
             self._closing = True
             self._close_websockets(established=True)
 
+    def resume(self) -> None:
+        """Let connections stay again; one that was told to end does."""
+        if self._draining_since is not None:
+            self._draining_since = None
+            self._http.default_headers.remove(CLOSE)
+
     def farewell(self) -> bool:
         """The drain's time is over: close what can be closed with a word; False if nothing."""
         waiting = bool(self._websockets.connections)

@@ -105,15 +105,21 @@ class KernelAcceptor:
 
     def start(self) -> None:
         """Accept from now on."""
+        if self._listening.closed:
+            return
         self._waiter = self._listening.waiter()
         self._watch()
 
-    def stop(self) -> None:
-        """Accept no more; idempotent."""
+    def pause(self) -> None:
+        """Accept no more, until ``start``; idempotent."""
         self._unwatch()
         if self._waiter is not None:
             self._waiter.close()
             self._waiter = None
+
+    def stop(self) -> None:
+        """Accept no more, for good; idempotent."""
+        self.pause()
         self._listening.close()
 
     def take_last(self) -> None:

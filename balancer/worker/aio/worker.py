@@ -77,6 +77,7 @@ class Worker(Shell):
             for sock in listeners
         ]
         self._unwanted = False
+        self._stay: asyncio.Task[Any] | None = None  # a drain that didn't ask to leave
         self._loop: asyncio.AbstractEventLoop
         self._channel: Channel
         self._group: asyncio.TaskGroup
@@ -116,11 +117,12 @@ class Worker(Shell):
 
     # -- the service's host -------------------------------------------------------------------
 
-    def start_soon(self, task: Callable[[], Coroutine[Any, Any, Any]], /) -> None:
+    def start_soon(self, task: Callable[[], Coroutine[Any, Any, Any]], /) -> asyncio.Task[Any]:
         """Run a task until its end, or the worker's."""
         running = self._group.create_task(task())
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
+        return running
 
     def connection_ended(self) -> None:
         """As in ``Host``."""
@@ -197,13 +199,25 @@ class Worker(Shell):
             self._unwanted = True
             self._starting.cancel()
 
-    def _stop_accepting(self) -> None:
+    def _stop_accepting(self, *, for_good: bool) -> None:
         for acceptor in self._acceptors:
-            acceptor.stop()
+            if for_good:
+                acceptor.stop()
+            else:
+                acceptor.pause()
 
     def _begin_drain(self, order: Drain) -> None:
         self._service.drain(closing=order.closing)
-        self.start_soon(partial(self._finish, order))
+        task = self.start_soon(partial(self._finish, order))
+        if not order.leave:
+            self._stay = task
+
+    def _end_drain(self) -> None:
+        if self._stay is not None:
+            self._stay.cancel()
+        self._service.resume()
+        for acceptor in self._acceptors:
+            acceptor.start()
 
     async def _finish(self, order: Drain) -> None:
         await self._wait_idle(order.seconds)

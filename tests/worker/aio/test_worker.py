@@ -16,7 +16,17 @@ import trio
 import balancer.worker.aio.service
 import balancer.worker.aio.worker  # noqa: F401
 from balancer.core.liveness import TICK
-from balancer.core.messages import BootFailed, Drain, Drained, Leaving, Quit, Ready, Reopen
+from balancer.core.messages import (
+    BootFailed,
+    Drain,
+    Drained,
+    Leaving,
+    Quit,
+    Ready,
+    Reopen,
+    Resume,
+    Resumed,
+)
 from balancer.net.handoff import AnswerKind
 from balancer.net.slots import Word
 from tests.faults.lab import limited_fds
@@ -496,6 +506,29 @@ class TestDraining:
             assert await master.hear() == Drained()
             await master.channel.send(Drain(30.0))
             await master.wait_ended()
+
+    async def test_put_back_it_serves_again_and_keeps_connections(self, fastest: str) -> None:
+        async with worker(fastest) as master:
+            for _ in range(2):
+                await master.channel.send(Drain(30.0, leave=False))
+                assert await master.hear() == Drained()
+                await master.channel.send(Resume())
+                assert await master.hear() == Resumed()
+                client = await master.connect()
+                for _ in range(2):
+                    assert CLOSE not in await client.ask(REQUEST)
+                await client.aclose()
+
+    async def test_put_back_before_it_was_idle_it_says_only_that(self, fastest: str) -> None:
+        async with worker(fastest) as master:
+            client = await in_progress(master, SHORT_REQUEST)
+            await master.channel.send(Drain(30.0, leave=False))
+            await master.channel.send(Resume())
+            assert await master.hear() == Resumed()
+            assert b"200 OK" in await client.ask(b"")
+            await master.channel.send(Drain(30.0, leave=False))
+            await client.aclose()
+            assert await master.hear() == Drained()
 
     @pytest.mark.parametrize("first", [True, False])
     async def test_told_to_leave_and_to_stay_it_leaves_when_it_is_drained(

@@ -49,5 +49,9 @@ class WebSockets:
             self._farewell(wire)
         return bool(self._wires)
 
+    def resume(self) -> None:
+        """Let new ones live."""
+        self._leaving = False
+
     def _farewell(self, wire: Wire) -> None:
         wire.close_nowait(SERVICE_RESTART, "service restart")
