@@ -14,7 +14,9 @@ from balancer import __version__
 from balancer.errors import BalancerError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Complain = Callable[..., int]
 
 __all__ = ["main"]
 
@@ -29,14 +31,19 @@ _SOURCES = {
     "config": "balancer.cli.check",
     "status": "balancer.cli.commands",
     "reload": "balancer.cli.commands",
+    "restart": "balancer.cli.commands",
     "scale": "balancer.cli.commands",
     "drain": "balancer.cli.commands",
+    "resume": "balancer.cli.commands",
+    "weight": "balancer.cli.commands",
+    "log-level": "balancer.cli.commands",
     "reopen": "balancer.cli.commands",
+    "upgrade": "balancer.cli.commands",
     "stop": "balancer.cli.commands",
 }
 
 # what is called otherwise elsewhere, where the nearest spelling would mislead
-_OTHER_NAMES = {"start": "serve", "restart": "reload"}
+_OTHER_NAMES = {"start": "serve", "ps": "status", "shutdown": "stop"}
 
 
 class Balancer(click.Group):
@@ -55,7 +62,8 @@ class Balancer(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = getattr(import_module(_SOURCES[cmd_name]), cmd_name)
+        module = import_module(_SOURCES[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(
@@ -77,22 +85,24 @@ class Balancer(click.Group):
     def main(self, args: Sequence[str] | None = None, **extra: object) -> NoReturn:  # type: ignore[override]  # one mode of click's
         """Run a command line and leave with its exit code."""
         extra["standalone_mode"] = False
-        sys.exit(self._run(args, extra))
+        words = sys.argv[1:] if args is None else args
+        complain = _complain_as_json if "--json" in words else _complain
+        sys.exit(self._run(args, extra, complain))
 
-    def _run(self, args: Sequence[str] | None, extra: dict[str, object]) -> int:
+    def _run(self, args: Sequence[str] | None, extra: dict[str, object], complain: Complain) -> int:
         try:
             code = super().main(args, **extra)  # type: ignore[call-overload]  # passed through
         except click.ClickException as error:
-            return _complain(error.format_message(), ExitCode.USAGE)
+            return complain(error.format_message(), ExitCode.USAGE)
         except BalancerError as error:
-            return _complain(str(error), error.exit_code, error.details)
+            return complain(str(error), error.exit_code, error.details)
         except ExceptionGroup as group:
             # out of the master's nurseries
             ours, others = group.split(BalancerError)
             if ours is None or others is not None:
                 raise
             first = _first(ours)
-            return _complain(str(first), first.exit_code, first.details)
+            return complain(str(first), first.exit_code, first.details)
         except click.Abort:
             return INTERRUPTED
         return int(code or ExitCode.OK)
@@ -105,6 +115,16 @@ def _first(group: ExceptionGroup[BalancerError]) -> BalancerError:
 
 def _complain(message: str, code: int, details: str = "") -> int:
     click.echo(f"balancer: error: {' '.join(message.split())}", err=True)
+    if details:
+        click.echo(details, err=True)
+    return code
+
+
+def _complain_as_json(message: str, code: int, details: str = "") -> int:
+    """For a program, which reads standard output and the exit code."""
+    import json
+
+    click.echo(json.dumps({"ok": False, "error": " ".join(message.split())}))
     if details:
         click.echo(details, err=True)
     return code

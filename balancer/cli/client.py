@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from balancer.core.control import MAX_REPLY, ControlError, decode_reply, encode
+from balancer.core.control import MAX_REPLY, ControlError, Reply, Stop, decode_reply, encode
 from balancer.errors import BalancerError, ExitCode, UsageError
-from balancer.net.control import SUFFIX, Address, connect, find_servers, safe_name
+from balancer.net.control import SUFFIX, Address, connect, find_servers, peer_pid, safe_name
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
-    from balancer.core.control import Reply, Request
+    from balancer.core.control import Request
 
-__all__ = ["NotRunning", "Unresponsive", "ask", "locate"]
+__all__ = ["NotDone", "NotRunning", "Unresponsive", "ask", "locate"]
 
 RECEIVE = 64 * 1024
 
@@ -36,6 +39,10 @@ class Unresponsive(BalancerError):  # noqa: N818 - nor is this
     """The server is there and doesn't answer; exit code 4."""
 
     exit_code = ExitCode.APP
+
+
+class NotDone(BalancerError):  # noqa: N818 - nor this
+    """It was begun, and nobody will say when it is done."""
 
 
 def locate(name: str | None, control: str | None) -> Address:
@@ -76,6 +83,8 @@ def _names(servers: list[Address]) -> str:
 def ask(address: Address, request: Request, timeout: float) -> Reply:
     """Send one request and wait for its reply, ``timeout`` seconds in all.
 
+    A ``Stop`` that waits has its reply when the master has gone: its process, not only its socket.
+
     Raises:
         NotRunning: nobody listens there.
         Unresponsive: no complete answer came in time.
@@ -84,19 +93,66 @@ def ask(address: Address, request: Request, timeout: float) -> Reply:
     deadline = time.monotonic() + timeout
     try:
         with connect(address, timeout) as connected:
+            if isinstance(request, Stop) and request.wait:
+                return _see_off(connected, request, deadline)
             connected.sendall(encode(request))
             return decode_reply(_receive_line(connected, deadline))
     except TimeoutError:
-        raise Unresponsive(
-            f"the server at {address} doesn't answer (waited {timeout:g} s); "
-            "its master may be stopped or overloaded, and may still obey when it goes on"
-        ) from None
+        raise Unresponsive(_too_late(address, request, timeout)) from None
     except ControlError as error:
         raise BalancerError(f"{address}: {error}") from None
     except OSError as error:
         if error.errno in {errno.ECONNREFUSED, errno.ENOENT}:
             raise NotRunning(f"no server is running at {address}") from None
         raise BalancerError(f"{address}: {error.strerror or error}") from None
+
+
+def _too_late(address: Address, request: Request, timeout: float) -> str:
+    if getattr(request, "wait", False):
+        return (
+            f"the server at {address} hasn't said that it is done (waited {timeout:g} s); what was "
+            "begun goes on, unless its master is stopped or overloaded"
+        )
+    return (
+        f"the server at {address} doesn't answer (waited {timeout:g} s); "
+        "its master may be stopped or overloaded, and may still obey when it goes on"
+    )
+
+
+def _see_off(connected: socket.socket, request: Request, deadline: float) -> Reply:
+    """Ask for the end, and wait for it."""
+    with _process_of(connected) as process:
+        connected.sendall(encode(request))
+        try:
+            reply = decode_reply(_receive_line(connected, deadline))
+        except (ControlError, ConnectionError):
+            if process is None or not _ends(process, deadline):
+                raise
+            reply = Reply(ok=True, done=True)  # it had no time for an answer
+        if reply.ok and reply.done and process is not None and not _ends(process, deadline):
+            raise TimeoutError
+        return reply
+
+
+@contextmanager
+def _process_of(connected: socket.socket) -> Iterator[int | None]:
+    """A pidfd of the other end; None where there is none to be had, as of another container."""
+    try:
+        process = os.pidfd_open(peer_pid(connected))
+    except OSError:
+        yield None
+        return
+    try:
+        yield process
+    finally:
+        os.close(process)
+
+
+def _ends(process: int, deadline: float) -> bool:
+    """Wait for a process's end; False when that doesn't come in time."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
 def _receive_line(connected: socket.socket, deadline: float) -> bytes:

@@ -1,146 +1,224 @@
 """The commands that talk to a running server.
 
-Exit codes: 0 done, 1 refused (``status``: some worker isn't ready), 2 usage, 3 not running, 4 no
-answer in time.
+Exit codes: 0 done, 1 refused or given up (``status``: some worker isn't ready), 2 usage, 3 not
+running, 4 no answer in time.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from balancer.cli.client import ask, locate
+from balancer.cli.asking import Server, server_options, wait_option
 from balancer.cli.show import show_status
 from balancer.core.control import (
+    LOG_LEVELS,
     MAX_WORKERS,
     ControlError,
     Drain,
+    DrainUpstream,
     GetStatus,
+    LogLevel,
     Reload,
     Reopen,
+    Restart,
+    Resume,
+    ResumeUpstream,
     Scale,
     Stop,
+    Upgrade,
+    Weigh,
     is_degraded,
     to_status,
 )
 from balancer.errors import BalancerError, ExitCode, UsageError
-from balancer.settings.kinds import count
-from balancer.settings.units import parse_duration
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = [
+    "drain", "log_level", "reload", "reopen", "restart", "resume", "scale", "status", "stop",
+    "upgrade", "weight",
+]  # fmt: skip
 
-    from balancer.core.control import Request
+MAX_ID = 2**31 - 1
+MAX_WEIGHT = 256
 
-__all__ = ["drain", "reload", "reopen", "scale", "status", "stop"]
-
-
-def _server_options(command: Callable[..., int]) -> Callable[..., int]:
-    """``-n``, ``--control`` and ``--timeout``."""
-    for option in (
-        click.option("--timeout", default="10s", metavar="TIME", help="Wait so long. [10s]"),
-        click.option("--control", metavar="PATH", help="Path of the server's control socket."),
-        click.option("-n", "--name", metavar="NAME", help="The server's name, or first bind."),
-    ):
-        command = option(command)
-    return command
+# ``scale -1`` is no option
+_negative = {"ignore_unknown_options": True}
 
 
-def _ask(request: Request, name: str | None, control: str | None, timeout: str) -> Any:  # noqa: ANN401 - JSON
-    """The result of a request that was granted; a refusal is a ``BalancerError``."""
-    address = locate(
-        name or (None if control else os.environ.get("BALANCER_NAME") or None),
-        control or (None if name else os.environ.get("BALANCER_CONTROL") or None),
-    )
-    reply = ask(address, request, _seconds(timeout))
-    if not reply.ok:
-        raise BalancerError(reply.error or "the server refused without a reason")
-    return reply.result
+def _number(what: str, text: str, lowest: int, highest: int) -> int:
+    digits = text[1:] if text[:1] in {"+", "-"} else text
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
+        raise UsageError(f"{what} {text}: not a whole number")
+    number = int(text)
+    if number < lowest:
+        raise UsageError(f"{what} {text}: must be at least {lowest}")
+    if number > highest:
+        raise UsageError(f"{what} {text}: must be at most {highest}")
+    return number
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"--timeout {text}: {error}") from None
-    if seconds <= 0:
-        raise UsageError(f"--timeout {text}: must be more than 0")
-    return seconds
-
-
-def _count(command: str, text: str, highest: int = 2**31 - 1) -> int:
-    try:
-        return int(count(1, highest).parse(text))
-    except ValueError as error:
-        raise UsageError(f"{command} {text}: {error}") from None
+def _worker(command: str, target: str) -> int | None:
+    """The id of a worker, or None: an address has more than digits."""
+    if target.removeprefix("-").isdecimal():
+        return _number(command, target, 1, MAX_ID)
+    return None
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_server_options
-def status(as_json: bool, **server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Show the workers and listeners; exit 1 when some worker isn't ready."""
-    result = _ask(GetStatus(), **server)
+@click.option("--color/--no-color", default=None, help="Colours, or none. [on a terminal]")
+@server_options
+def status(server: Server, color: bool | None) -> int:
+    """Show the workers and listeners; exit 1 when some worker isn't ready.
+
+    There are colours on a terminal, unless NO_COLOR is set.
+    """
+    result = server.ask(GetStatus()).result
     try:
         parsed = to_status(result)
     except ControlError as error:
         raise BalancerError(str(error)) from None
-    if as_json:
+    if server.as_json:
         # as it came: a newer server may say more than we know
-        click.echo(msgspec.json.encode(result).decode())
+        click.echo(msgspec.json.encode(result))
     else:
-        click.echo(show_status(parsed))
+        click.echo(show_status(parsed), color=_wants_color(color))
     return ExitCode.RUN if is_degraded(parsed) else ExitCode.OK
 
 
 @click.command()
-@_server_options
-def reload(**server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Replace every worker, one after the other, without losing a request."""
-    _ask(Reload(), **server)
-    click.echo("reloading")
-    return ExitCode.OK
+@wait_option
+@server_options
+def reload(server: Server, wait: bool) -> int:
+    """Read the configuration again and replace every worker, without losing a request.
+
+    A new worker is ready before the old one leaves. With --wait: exit 1, and the reason, when it
+    was given up and the old workers stay.
+    """
+    return server.tell(Reload(wait=wait), "reloading", "reloaded")
 
 
 @click.command()
+@click.argument("number", metavar="[ID]", required=False)
+@wait_option
+@server_options
+def restart(server: Server, number: str | None, wait: bool) -> int:
+    """Replace every worker, or worker ID, with the configuration as it is.
+
+    A new worker is ready before the old one leaves. The app's code is read again; for a single
+    worker only without --preload.
+    """
+    if number is None:
+        return server.tell(Restart(wait=wait), "restarting", "restarted")
+    worker = _number("restart", number, 1, MAX_ID)
+    request = Restart(worker_id=worker, wait=wait)
+    return server.tell(request, f"replacing worker {worker}", f"worker {worker} is replaced")
+
+
+@click.command(context_settings=_negative)
 @click.argument("number", metavar="N")
-@_server_options
-def scale(number: str, **server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Have N workers."""
-    workers = _count("scale", number, MAX_WORKERS)
-    _ask(Scale(workers=workers), **server)
-    click.echo(f"scaling to {workers} worker{'s' if workers > 1 else ''}")
-    return ExitCode.OK
+@wait_option
+@server_options
+def scale(server: Server, number: str, wait: bool) -> int:
+    """Have N workers, or +N or -N: so many more or less.
+
+    With --wait: until the new ones are ready, or the others have left.
+    """
+    if number[:1] in {"+", "-"}:
+        by = _number("scale", number, -MAX_WORKERS, MAX_WORKERS)
+        if not by:
+            raise UsageError(f"scale {number}: changes nothing")
+        request = Scale(by=by, wait=wait)
+    else:
+        request = Scale(workers=_number("scale", number, 1, MAX_WORKERS), wait=wait)
+    reply = server.ask(request)
+    verb, plural = "scaled" if reply.done else "scaling", "" if reply.result == 1 else "s"
+    text = f"{verb} to {reply.result} worker{plural}"
+    return server.say(request, reply, text, workers=reply.result)
 
 
 @click.command()
-@click.argument("number", metavar="ID")
-@_server_options
-def drain(number: str, **server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Take one worker out of service: no new connections, it finishes what it has and stays."""
-    worker_id = _count("drain", number)
-    _ask(Drain(worker_id=worker_id), **server)
-    click.echo(f"draining worker {worker_id}")
-    return ExitCode.OK
+@click.argument("target", metavar="ID|UPSTREAM")
+@wait_option
+@server_options
+def drain(server: Server, target: str, wait: bool) -> int:
+    """Take a worker, or an upstream, out of service: it gets nothing new, finishes what it has and
+    stays, until it is resumed.
+
+    UPSTREAM is an address, or what was written for it. With --wait: until nothing is left. A worker
+    that follows a drained one, after its death or a reload, is in service.
+    """
+    worker = _worker("drain", target)
+    if worker is None:
+        upstream = DrainUpstream(upstream=target, wait=wait)
+        return server.tell(upstream, f"draining {target}", f"{target} is drained")
+    request = Drain(worker_id=worker, wait=wait)
+    return server.tell(request, f"draining worker {worker}", f"worker {worker} is drained")
 
 
 @click.command()
-@_server_options
-def reopen(**server: Any) -> int:  # noqa: ANN401 - the options of _server_options
+@click.argument("target", metavar="ID|UPSTREAM")
+@server_options
+def resume(server: Server, target: str) -> int:
+    """Put a worker, or an upstream, back into service that was drained."""
+    worker = _worker("resume", target)
+    if worker is None:
+        return server.tell(ResumeUpstream(upstream=target), f"{target} is in service")
+    return server.tell(Resume(worker_id=worker), f"worker {worker} is in service")
+
+
+@click.command()
+@click.argument("upstream", metavar="UPSTREAM")
+@click.argument("number", metavar="N")
+@server_options
+def weight(server: Server, upstream: str, number: str) -> int:
+    """Give an upstream another share of the requests: a weight of N, from 1 to 256."""
+    share = _number(f"weight {upstream}", number, 1, MAX_WEIGHT)
+    return server.tell(Weigh(upstream=upstream, weight=share), f"{upstream} has weight {share}")
+
+
+@click.command("log-level")
+@click.argument("level", metavar="LEVEL")
+@server_options
+def log_level(server: Server, level: str) -> int:
+    """Log from LEVEL up: debug, info, warning, error or critical; the master and all workers."""
+    if level not in LOG_LEVELS:
+        raise UsageError(f"log-level {level}: must be one of {', '.join(LOG_LEVELS)}")
+    return server.tell(LogLevel(level=level), f"the log level is {level}")
+
+
+@click.command()
+@server_options
+def reopen(server: Server) -> int:
     """Open the access log anew, after it was renamed (the same as USR1 to the master)."""
-    _ask(Reopen(), **server)
-    click.echo("reopening")
-    return ExitCode.OK
+    return server.tell(Reopen(), "reopening")
+
+
+@click.command()
+@wait_option
+@server_options
+def upgrade(server: Server, wait: bool) -> int:
+    """Put another master, perhaps of another version, in the place of this one.
+
+    It takes the listeners over, and the old one leaves when it serves; when it doesn't, the old one
+    goes on. With --wait: exit 1, and the reason, in that case.
+    """
+    return server.tell(Upgrade(wait=wait), "upgrading", "upgraded")
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Don't wait for requests in progress.")
-@_server_options
-def stop(quick: bool, **server: Any) -> int:  # noqa: ANN401 - the options of _server_options
-    """Stop the server once its requests are answered."""
-    _ask(Stop(quick=quick), **server)
-    click.echo("stopping")
-    return ExitCode.OK
+@wait_option
+@server_options
+def stop(server: Server, quick: bool, wait: bool) -> int:
+    """Stop the server once its requests are answered; again: kill.
+
+    With --wait: until its master has gone.
+    """
+    return server.tell(Stop(quick=quick, wait=wait), "stopping", "stopped")
+
+
+def _wants_color(flag: bool | None) -> bool | None:
+    """None: as click decides, by whether it is a terminal."""
+    return flag if flag is not None else False if os.environ.get("NO_COLOR") else None

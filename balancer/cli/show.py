@@ -1,8 +1,13 @@
-"""``balancer status`` for people: the master, its workers, its listeners, as plain aligned text."""
+"""``balancer status`` for people: the master, its workers, its listeners, as aligned text.
+
+There are colours in it; who prints it leaves them out where it goes to no terminal.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import click
 
 from balancer.core.tail import telling
 from balancer.settings.units import show_duration
@@ -27,12 +32,13 @@ def show_status(status: Status) -> str:
     master = status.master
     uptime = show_duration(float(int(master.uptime_s)))
     about = [
-        f"balancer {master.version}", master.state, f"pid {master.pid}", f"up {uptime}",
+        f"balancer {master.version}", _colored(master.state), f"pid {master.pid}", f"up {uptime}",
         master.policy,
     ]  # fmt: skip
     lines = [" · ".join(about)]
     if master.reload_error is not None:
-        lines.append(f"the last reload was given up: {master.reload_error}")
+        text = f"the last reload was given up: {master.reload_error}"
+        lines.append(click.style(text, fg="red"))
     lines += [
         "",
         *_table(_WORKERS, [_worker(worker) for worker in status.workers]),
@@ -126,13 +132,33 @@ def _megabytes(size: int | None) -> str:
     return "-" if size is None else f"{size / (1 << 20):.1f}M"
 
 
+_COLORS = {
+    "ready": "green", "running": "green",
+    "starting": "yellow", "reloading": "yellow", "stalled": "yellow", "draining": "yellow",
+    "drained": "yellow", "stopping": "yellow", "ejected": "yellow",
+    "backoff": "red", "down": "red",
+}  # fmt: skip
+
+
+def _colored(state: str) -> str:
+    """A state in its colour, perhaps padded and with a remark; as it is when nobody knows it."""
+    color = _COLORS.get(state.split(" ", 1)[0])
+    return click.style(state, fg=color) if color else state
+
+
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns as wide as their widest cell; numbers to the right."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if title in _LEFT else cell.rjust(width)
-            for title, cell, width in zip(titles, row, widths, strict=True)
-        ).rstrip()
-        for row in [titles, *rows]
+    head = click.style(_line(titles, titles, widths), bold=True)
+    return [head, *(_line(titles, row, widths) for row in rows)]
+
+
+def _line(titles: Sequence[str], cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.ljust(width) if title in _LEFT else cell.rjust(width)
+        for title, cell, width in zip(titles, cells, widths, strict=True)
     ]
+    return "  ".join(
+        _colored(cell) if title == "STATE" and cells is not titles else cell
+        for title, cell in zip(titles, padded, strict=True)
+    ).rstrip()

@@ -18,13 +18,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import socket
 import stat
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
     from balancer.settings import Settings
 
 __all__ = [
-    "Address", "ControlSocket", "TakenError", "connect", "find_servers", "open_control", "peer_uid",
-    "safe_name",
+    "Address", "ControlSocket", "TakenError", "connect", "find_servers", "open_control", "peer_pid",
+    "peer_uid", "safe_name",
 ]  # fmt: skip
 
 SUFFIX = ".sock"
@@ -47,6 +45,9 @@ MAX_PATH = 107
 # a short path through /proc has room for it, and an abstract name too
 LONGEST_NAME = 64
 BACKLOG = 16
+# Not tempfile.gettempdir(), which tries by writing a file, takes the current folder where nothing
+# else works, and raises where even that doesn't (a read-only root).
+TEMPORARY = "/tmp"
 SO_ACCEPTCON = 0x10000  # in the flags column of /proc/net/unix: listening
 
 
@@ -94,6 +95,8 @@ def safe_name(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.:\[\]+-]", "-", name).lstrip(".-")
     if safe == name and len(name) <= LONGEST_NAME:
         return name
+    import hashlib  # rarely needed, and slow to import
+
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{safe[:48]}-{digest}".lstrip("-")
 
@@ -147,7 +150,7 @@ def _folders(env: Mapping[str, str], uid: int) -> Iterator[Path]:
     runtime = env.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         yield Path(runtime) / "balancer"
-    yield Path(tempfile.gettempdir()) / f"balancer-{uid}"
+    yield Path(env.get("TMPDIR") or TEMPORARY) / f"balancer-{uid}"
 
 
 def _private_folder(folder: Path) -> None:
@@ -304,10 +307,19 @@ class HasOptions(Protocol):
 
 def peer_uid(connected: HasOptions) -> int:
     """The user who made the other end: who called listen(), or connect()."""
+    return _credentials(connected)[1]
+
+
+def peer_pid(connected: HasOptions) -> int:
+    """The process that made the other end; 0 when it isn't seen from here (a container)."""
+    return _credentials(connected)[0]
+
+
+def _credentials(connected: HasOptions) -> tuple[int, int, int]:
     size = struct.calcsize("iII")
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _pid, uid, _gid = struct.unpack("iII", credentials)
-    return int(uid)
+    packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, uid, gid = struct.unpack("iII", packed)
+    return pid, uid, gid
 
 
 def find_servers(env: Mapping[str, str], uid: int) -> list[Address]:
@@ -336,11 +348,14 @@ def _is_reachable(address: Address) -> bool:
 
 
 def _visible_folders(env: Mapping[str, str], uid: int) -> Iterator[Path]:
-    temporary = Path(tempfile.gettempdir())
     yield from _folders(env, uid)
+    if env.get("TMPDIR"):  # where the server may not have had it
+        yield Path(TEMPORARY) / f"balancer-{uid}"
     if uid == 0:
         yield from Path("/run/user").glob("*/balancer")
-        yield from (one for one in temporary.glob("balancer-*") if one.name[9:].isdecimal())
+        for temporary in {env.get("TMPDIR") or TEMPORARY, TEMPORARY}:
+            folders = Path(temporary).glob("balancer-*")
+            yield from (one for one in folders if one.name[9:].isdecimal())
     else:
         # where the runtime folder is when a unit file or cron forgot to say so
         yield Path(f"/run/user/{uid}/balancer")

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in [name for name in os.environ if name.startswith("BALANCER_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(run))
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     # real servers of whoever runs the tests are none of theirs
     monkeypatch.setattr("balancer.net.control._read_unix_table", lambda: "")
     monkeypatch.setattr("balancer.net.control._visible_folders", lambda *_: [run / "balancer"])
@@ -87,41 +86,114 @@ def invoke(*args: str) -> Result:
 
 
 OK = Reply(ok=True)
+DONE = Reply(ok=True, done=True)
 OTHER_VERSION = (
     "the server speaks control protocol 2 and the command 1; "
     "use the same version of balancer for both"
 )
 
 
+def said(do: str, **fields: object) -> dict[str, object]:
+    """A request as it is on the wire."""
+    return {"do": do, "v": 1, **fields}
+
+
 @pytest.mark.parametrize(
     ("args", "heard", "output"),
     [
-        (["reload"], {"do": "reload", "v": 1, "wait": False}, "reloading\n"),
-        (["reopen"], {"do": "reopen", "v": 1}, "reopening\n"),
-        (
-            ["scale", "3"],
-            {"do": "scale", "v": 1, "workers": 3, "by": 0, "wait": False},
-            "scaling to 3 workers\n",
-        ),
-        (
-            ["scale", "1"],
-            {"do": "scale", "v": 1, "workers": 1, "by": 0, "wait": False},
-            "scaling to 1 worker\n",
-        ),
-        (
-            ["drain", "7"],
-            {"do": "drain", "v": 1, "worker_id": 7, "wait": False},
-            "draining worker 7\n",
-        ),
-        (["stop"], {"do": "stop", "v": 1, "quick": False, "wait": False}, "stopping\n"),
-        (["stop", "--quick"], {"do": "stop", "v": 1, "quick": True, "wait": False}, "stopping\n"),
+        ("reload", said("reload", wait=False), "reloading"),
+        ("reload --wait", said("reload", wait=True), "reloaded"),
+        ("restart", said("restart", worker_id=None, wait=False), "restarting"),
+        ("restart --wait", said("restart", worker_id=None, wait=True), "restarted"),
+        ("restart 3", said("restart", worker_id=3, wait=False), "replacing worker 3"),
+        ("restart 3 --wait", said("restart", worker_id=3, wait=True), "worker 3 is replaced"),
+        ("scale 3", said("scale", workers=3, by=0, wait=False), "scaling to 4 workers"),
+        ("scale --wait +1", said("scale", workers=None, by=1, wait=True), "scaled to 4 workers"),
+        ("scale -2", said("scale", workers=None, by=-2, wait=False), "scaling to 4 workers"),
+        ("drain 7", said("drain", worker_id=7, wait=False), "draining worker 7"),
+        ("drain 7 --wait", said("drain", worker_id=7, wait=True), "worker 7 is drained"),
+        ("drain a:80", said("drain-upstream", upstream="a:80", wait=False), "draining a:80"),
+        ("drain [::1]:80 --wait", said("drain-upstream", upstream="[::1]:80", wait=True),
+         "[::1]:80 is drained"),
+        ("resume 7", said("resume", worker_id=7), "worker 7 is in service"),
+        ("resume a:80", said("resume-upstream", upstream="a:80"), "a:80 is in service"),
+        ("weight a:80 3", said("weight", upstream="a:80", weight=3), "a:80 has weight 3"),
+        ("log-level debug", said("log-level", level="debug"), "the log level is debug"),
+        ("reopen", said("reopen"), "reopening"),
+        ("upgrade", said("upgrade", wait=False), "upgrading"),
+        ("upgrade --wait", said("upgrade", wait=True), "upgraded"),
+        ("stop", said("stop", quick=False, wait=False), "stopping"),
+        ("stop --quick", said("stop", quick=True, wait=False), "stopping"),
+    ],
+)  # fmt: skip
+def test_commands(home: Path, args: str, heard: dict[str, object], output: str) -> None:
+    reply = Reply(ok=True, result=4 if "scale" in args else None, done="--wait" in args)
+    with peer(home / "web.sock", reply) as server:
+        result = invoke(*args.split())
+        assert (result.exit_code, result.output) == (0, f"{output}\n")
+        assert server.heard == [heard]
+
+
+@pytest.mark.parametrize(
+    ("args", "output"),
+    [
+        ("reload --wait", {"do": "reload", "done": True}),
+        ("restart 3", {"do": "restart", "worker_id": 3, "done": False}),
+        ("scale +2 --wait", {"do": "scale", "by": 2, "workers": 4, "done": True}),
+        ("resume 7", {"do": "resume", "worker_id": 7}),
+        ("weight a:80 3", {"do": "weight", "upstream": "a:80", "weight": 3}),
+        ("stop --quick", {"do": "stop", "quick": True, "done": False}),
     ],
 )
-def test_commands(home: Path, args: list[str], heard: dict[str, object], output: str) -> None:
-    with peer(home / "web.sock", OK) as server:
-        result = invoke(*args)
-        assert (result.exit_code, result.output) == (0, output)
-        assert server.heard == [heard]
+def test_json_says_what_was_done(home: Path, args: str, output: dict[str, object]) -> None:
+    reply = Reply(ok=True, result=4 if "scale" in args else None, done="--wait" in args)
+    with peer(home / "web.sock", reply):
+        result = invoke(*args.split(), "--json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout) == {"ok": True} | output
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "error"),
+    [
+        ("drain 9", 1, "drain 9: no such worker"),
+        ("scale", 2, "Missing argument 'N'."),
+        ("drain 0", 2, "drain 0: must be at least 1"),
+        ("status -n other", 3, "-n other: no such server is running; there are: web"),
+    ],
+)
+def test_json_says_what_went_wrong(home: Path, args: str, code: int, error: str) -> None:
+    with peer(home / "web.sock", Reply(ok=False, error="drain 9: no such worker")):
+        result = invoke(*args.split(), "--json")
+        assert (result.exit_code, result.stderr) == (code, "")
+        assert json.loads(result.stdout) == {"ok": False, "error": error}
+
+
+def test_a_server_that_is_too_old_to_wait(home: Path) -> None:
+    with peer(home / "web.sock", OK):
+        result = invoke("reload", "--wait")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            "balancer: error: the server is older than this command line: it has begun, and can't "
+            "say when it is done; leave --wait out\n"
+        )
+
+
+def test_status_has_colors_where_they_are_wanted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colors(*args: str, terminal: bool = False) -> bool:
+        return "\x1b[" in CliRunner().invoke(main, ["status", *args], color=terminal).output
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with peer(home / "web.sock", Reply(ok=True, result=status("ready"))):
+        assert not colors()
+        assert colors("--color")
+        assert colors(terminal=True)
+        assert not colors("--no-color", terminal=True)
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not colors(terminal=True)
+        assert colors("--color", terminal=True)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +293,19 @@ def test_several_servers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["scale", "9999"], "scale 9999: must be at most 1024"),
         (["scale", "x"], "scale x: not a whole number"),
         (["scale"], "Missing argument 'N'."),
+        (["scale", "-0"], "scale -0: changes nothing"),
+        (["scale", "+x"], "scale +x: not a whole number"),
+        (["scale", "+9999"], "scale +9999: must be at most 1024"),
         (["drain", "0"], "drain 0: must be at least 1"),
+        (["drain", "-1"], "No such option '-1'."),
+        (["restart", "x"], "restart x: not a whole number"),
+        (["weight", "a:80"], "Missing argument 'N'."),
+        (["weight", "a:80", "0"], "weight a:80 0: must be at least 1"),
+        (["weight", "a:80", "999"], "weight a:80 999: must be at most 256"),
+        (
+            ["log-level", "loud"],
+            "log-level loud: must be one of debug, info, warning, error, critical",
+        ),
         (["status", "--timeout", "0"], "--timeout 0: must be more than 0"),
         (["status", "--timeout", "99999d"], "--timeout 99999d: longer than a hundred years"),
     ],
@@ -248,6 +332,19 @@ def test_a_wedged_server(home: Path) -> None:
             )
 
 
+def test_what_was_waited_for_may_still_be_done(home: Path) -> None:
+    path = home / "web.sock"
+    with socket.socket(socket.AF_UNIX) as wedged:
+        wedged.bind(str(path))
+        wedged.listen(1)
+        result = invoke("reload", "--wait", "--timeout", "50ms")
+        assert result.exit_code == 4
+        assert result.stderr == (
+            f"balancer: error: the server at {path} hasn't said that it is done (waited 0.05 s); "
+            "what was begun goes on, unless its master is stopped or overloaded\n"
+        )
+
+
 @pytest.fixture
 def real_server(home: Path) -> Iterator[subprocess.Popen[str]]:
     """A control server in a process of its own."""
@@ -265,13 +362,16 @@ def test_a_real_server_stopped_and_continued(real_server: subprocess.Popen[str])
     assert invoke("status", "--timeout", "0.1").exit_code == 4
     real_server.send_signal(signal.SIGCONT)
     assert invoke("drain", "2").stderr == "balancer: error: drain 2: no such worker\n"
-    assert invoke("stop").output == "stopping\n"
-    assert real_server.wait(10) == 0
+    assert invoke("stop", "--wait").output == "stopped\n"
+    assert real_server.poll() == 0
     assert find_servers(dict(os.environ), os.geteuid()) == []
     assert invoke("status").exit_code == 3
 
 
-HEAVY = ("trio", "h11", "asyncio", "tomllib", "balancer.master", "balancer.settings.load")
+HEAVY = (
+    "trio", "h11", "asyncio", "tomllib", "tempfile", "balancer.master", "balancer.settings.load",
+    "balancer.settings.table",
+)  # fmt: skip
 
 
 def test_commands_start_light(home: Path) -> None:

@@ -339,7 +339,7 @@ def test_a_bug_is_no_user_error(master: FakeMaster) -> None:
     [
         (["--version"], 0, f"balancer {__version__}\n"),
         (["start"], 2, "balancer: error: No such command 'start'. Did you mean 'serve'?\n"),
-        (["restart"], 2, "balancer: error: No such command 'restart'. Did you mean 'reload'?\n"),
+        (["shutdown"], 2, "balancer: error: No such command 'shutdown'. Did you mean 'stop'?\n"),
         (["statu"], 2, "balancer: error: No such command 'statu'. Did you mean 'status'?\n"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from click import unstyle
+
 from balancer.cli.show import show_status
 from balancer.core.control import (
     Failure,
@@ -29,7 +31,7 @@ def test_the_whole() -> None:
         ],
         ForkServerStatus(4243, 20 << 20, 11 << 20),
     )
-    assert show_status(status).splitlines() == [
+    assert unstyle(show_status(status)).splitlines() == [
         "balancer 0.1.0 · running · pid 4242 · up 1h2m5s · round-robin",
         "",
         "WORKER  SLOT  STATE     PID  ACTIVE  ACCEPTED  REQUESTS  RESTARTS  HEARTBEAT    RSS",
@@ -48,7 +50,7 @@ def test_the_whole() -> None:
 
 def test_the_least() -> None:
     status = Status(MasterStatus(1, "x", 0.2, "shared", "starting"), [], [], ForkServerStatus(None))
-    assert show_status(status).splitlines() == [
+    assert unstyle(show_status(status)).splitlines() == [
         "balancer x · starting · pid 1 · up 0s · shared",
         "",
         "WORKER  SLOT  STATE  PID  ACTIVE  ACCEPTED  REQUESTS  RESTARTS  HEARTBEAT  RSS",
@@ -71,10 +73,26 @@ def test_a_proxy() -> None:
         ],
         7,
     )
-    assert show_status(status).splitlines()[6:] == [
+    assert unstyle(show_status(status)).splitlines()[6:] == [
         "UPSTREAM     STATE          WEIGHT  ACTIVE  MAX  REQUESTS  FAILURES  RETRIES  NAME",
         "10.0.0.1:80  ready               2       3   10      1000         4        1  http://a:80",
         "[::1]:80     down (backup)       1       0    -         0         0        0  api/http://b:80",
         "",
         "waiting for an upstream: 7",
     ]
+
+
+def test_states_have_colors_and_what_is_unknown_has_none() -> None:
+    states = ["ready", "draining", "drained", "backoff", "dancing"]
+    workers = [
+        WorkerStatus(number, 1, 7, state, 0, 0, 0, 0, 0.0, None)
+        for number, state in enumerate(states, 1)
+    ]
+    status = Status(MasterStatus(1, "x", 0.2, "shared", "running"), workers, [], None)
+    lines = show_status(status).splitlines()
+    assert [line.split("m", 1)[0][-2:] for line in lines[3:7]] == ["32", "33", "33", "31"]
+    assert "\x1b" not in lines[7]
+    failed = Status(MasterStatus(1, "x", 0.2, "shared", "running", "no such app"), [], [], None)
+    assert unstyle(show_status(failed)).splitlines()[1] == (
+        "the last reload was given up: no such app"
+    )

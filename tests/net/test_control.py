@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ class Home:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"XDG_RUNTIME_DIR": str(self.runtime)}
+        return {"XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.temporary)}
 
 
 @pytest.fixture
@@ -54,7 +53,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     made.runtime.mkdir(0o700)
     made.temporary.mkdir(0o777)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(made.runtime))
-    monkeypatch.setattr(tempfile, "tempdir", str(made.temporary))
+    monkeypatch.setenv("TMPDIR", str(made.temporary))
+    # real servers of whoever runs the tests are none of theirs
+    monkeypatch.setattr("balancer.net.control.TEMPORARY", str(tmp_path / "other"))
     return made
 
 
@@ -202,6 +203,18 @@ def test_without_a_runtime_folder(
     folder = home.temporary / f"balancer-{UID}"
     assert Path(control.address.path).parent == folder
     # a command that has a runtime folder finds it all the same
+    assert found(home) == [control.address]
+
+
+def test_a_server_without_the_temporary_folder_of_the_command(
+    home: Home, opened: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit file and a shell may see different environments."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.delenv("TMPDIR")
+    (home.temporary.parent / "other").mkdir()
+    control = serve(opened, Settings())
+    assert Path(control.address.path).parent == home.temporary.parent / "other" / f"balancer-{UID}"
     assert found(home) == [control.address]
 
 
