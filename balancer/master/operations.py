@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from enum import Enum
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
@@ -30,7 +30,6 @@ from balancer.master.stopping import Stopping
 
 if TYPE_CHECKING:
     from balancer.core.control import Status
-    from balancer.master.behind import Behind
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.slot import Slot
@@ -176,25 +175,25 @@ class Operations:
     async def drain_upstream(self, upstream: str, *, wait: bool = False) -> None:
         """Give an upstream no new requests."""
         self._refuse_when_stopping("drain")
-        behind = self._behind("drain", upstream)
-        rows = behind.drain(upstream)
+        upstreams = self._known("drain", upstream)
+        rows = upstreams.drain(upstream)
         if wait:
-            await behind.idle(rows, upstream)
+            await upstreams.idle(rows, upstream)
 
     async def resume_upstream(self, upstream: str) -> None:
         """Give it requests again."""
         self._refuse_when_stopping("resume")
-        self._behind("resume", upstream).resume(upstream)
+        self._known("resume", upstream).resume(upstream)
 
     async def weigh(self, upstream: str, weight: int) -> None:
         """Give it another share."""
         self._refuse_when_stopping("weight")
-        self._behind("weight", upstream).weigh(upstream, weight)
+        self._known("weight", upstream).weigh(upstream, weight)
 
-    def _behind(self, what: str, upstream: str) -> Behind:
-        if self._upstreams is None:
+    def _known(self, what: str, upstream: str) -> Upstreams:
+        if self._upstreams is None or not self._upstreams.book.pools:
             raise RunError(f"{what} {upstream}: this server has no upstreams, only workers (by id)")
-        return cast("Behind", self._upstreams)
+        return self._upstreams
 
     # -- rolls --------------------------------------------------------------------------------
 

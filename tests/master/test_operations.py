@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast, final
 
 import pytest
@@ -21,6 +22,7 @@ class Upstreams:
     """Notes what it is told; nothing is idle until it is ``over``."""
 
     def __init__(self) -> None:
+        self.book = SimpleNamespace(pools=["one"])
         self.calls: list[tuple[object, ...]] = []
         self.over = trio.Event()
 
