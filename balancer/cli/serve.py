@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,11 +16,13 @@ from balancer.errors import UsageError
 from balancer.hooks import Hooks
 from balancer.settings.environment import unknown_variables
 from balancer.settings.load import load
+from balancer.settings.source import MODULE
 from balancer.settings.table import FOR_APPS_ONLY, UPSTREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from balancer.settings.origin import Given
     from balancer.settings.source import Config
     from balancer.settings.table import Setting, Settings
 
@@ -132,27 +136,48 @@ def _start(
 
         answer = check.print_config if print_config else check.check_config
         return answer(flags, file, refuse)
+    read = partial(_load, flags, file, refuse)
+    settings, config = read()
+    _warn(settings, unknown_variables(os.environ))
+    _warn_of(settings, config)
+    # after the settings, so that a wrong flag is refused at once
+    from balancer.master.run import run
+
+    code: int = run(settings, _hooks(config), read=partial(_load_again, read))
+    return code
+
+
+def _load(
+    flags: Sequence[Given], file: str | None, refuse: Callable[[Settings], str | None]
+) -> tuple[Settings, Config | None]:
+    """Settings from everywhere, and what the file says beside them."""
     config = None if file is None else _read(file)
     settings = load(flags, file=config, env=os.environ)
     problem = refuse(settings)
     if problem is not None:
         raise UsageError(problem)
-    return _run(settings, config)
+    return settings, config
 
 
-def _run(settings: Settings, config: Config | None) -> int:
-    _warn(settings, config)
-    # after the settings, so that a wrong flag is refused at once
-    from balancer.master.run import run
+def _load_again(
+    read: Callable[[], tuple[Settings, Config | None]],
+) -> tuple[Settings, Hooks | None]:
+    """For a reload, in the master."""
+    settings, config = read()
+    _warn_of(settings, config)
+    return settings, _hooks(config)
 
-    code: int = run(settings, Hooks(config.functions) if config is not None else None)
-    return code
+
+def _hooks(config: Config | None) -> Hooks | None:
+    return None if config is None else Hooks(config.functions)
 
 
-def _warn(settings: Settings, config: Config | None) -> None:
-    warnings = unknown_variables(os.environ)
+def _warn_of(settings: Settings, config: Config | None) -> None:
     if config is not None and config.warning is not None:
-        warnings.append(config.warning)
+        _warn(settings, [config.warning])
+
+
+def _warn(settings: Settings, warnings: Sequence[str]) -> None:
     if warnings:
         log.configure(settings.log_level)
     for warning in warnings:
@@ -163,4 +188,11 @@ def _read(file: str) -> Config:
     # tomllib is for those who have a file
     from balancer.settings.files import read_file
 
-    return read_file(file)
+    module = file.removeprefix(MODULE) if file.startswith(MODULE) else ""
+    before = sys.modules.pop(module, None)  # else a reload would get what it got before
+    try:
+        return read_file(file)
+    except BaseException:
+        if before is not None:
+            sys.modules[module] = before
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from balancer.cluster.assemble import assemble
@@ -13,9 +14,12 @@ from balancer.master.run import run as serve
 from balancer.worker.current import refuse_in_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from balancer.cluster.assemble import Assembly
     from balancer.cluster.hooks import HookFunctions
+    from balancer.hooks import Hooks
+    from balancer.settings import Settings
 
 __all__ = ["run"]
 
@@ -46,13 +50,14 @@ def run(*apps: object, hooks: HookFunctions | None = None, **settings: object) -
     """
     refuse_in_worker("balancer.run()")
     caller = sys._getframe(1).f_globals.get("__name__")
-    assembly = assemble(apps, settings, caller=caller, env=os.environ, hooks=hooks)
+    make = partial(assemble, apps, settings, caller=caller, env=os.environ, hooks=hooks)
+    assembly = make()
     plan = Plan(
         exclusive=assembly.exclusive,
         program=assembly.program,
     )
     try:
-        serve(assembly.settings, assembly.hooks, plan)
+        serve(assembly.settings, assembly.hooks, plan, partial(_read, make))
     except BalancerError as error:
         _leave(error)
     except ExceptionGroup as group:  # out of the master's nurseries
@@ -60,6 +65,12 @@ def run(*apps: object, hooks: HookFunctions | None = None, **settings: object) -
         if ours is None or others is not None:
             raise
         _leave(next(_leaves(ours)))
+
+
+def _read(make: Callable[[], Assembly]) -> tuple[Settings, Hooks | None]:
+    """The same call again: what the file and the environment say may have changed."""
+    assembly = make()
+    return assembly.settings, assembly.hooks
 
 
 def _leave(error: Exception) -> None:

@@ -80,8 +80,8 @@ class WorkerBook:
     id: int
     slot: int  # its place, which the next one in it takes over
     weight: int
-    credits: list[int]  # by lane: how many more it may have un-acked
-    turns: list[int]  # by lane: hand-offs, as ``lead`` counts them
+    credits: dict[int, int]  # by lane that it knows: how many more it may have un-acked
+    turns: dict[int, int]  # by lane: hand-offs, as ``lead`` counts them
     unacked: dict[int, Connection] = field(default_factory=dict)
     shut: set[int] = field(default_factory=set)  # lanes that it takes nothing from
     holds: Hold = Hold.CLOSED  # until it joins
@@ -130,6 +130,7 @@ class Lane:
     queue: Queue = field(init=False)
     joining: deque[Connection] = field(init=False)  # for those that are accepted or come back
     overdue: deque[Connection] = field(default_factory=deque)
+    roomy: int = 0  # workers that know it and are neither full nor closed
     accepted: int = 0
     refused: int = 0
     recalled: int = 0

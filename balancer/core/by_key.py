@@ -95,6 +95,11 @@ class ByKey:
         self.due = NEVER  # who is free waits for nobody
         self.waiting = Waiting()
 
+    def bound(self, limit: int, recall: float | None) -> None:
+        """Another limit of the lane, and another time for those that join from now on."""
+        self._limit = limit
+        self._recall = NEVER if recall is None else recall
+
     @property
     def uses_load(self) -> bool:
         return self._policy.uses_load

@@ -49,6 +49,7 @@ class Verdict(Enum):
 class _Pulse:
     counter: int
     missed: int = 0
+    dumped: bool = False
 
 
 @final
@@ -57,10 +58,20 @@ class Liveness:
 
     def __init__(self, timeout: float) -> None:
         self._silent = round(SILENCE / TICK)
-        self._dump = max(round(timeout / TICK), self._silent + 1) if timeout else 0
-        self._kill = self._dump + round(GRACE / TICK)
+        self.timeout = timeout
         self._pulses: dict[int, _Pulse] = {}
         self._looked_at: float | None = None
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without a heartbeat until a worker is ended; 0: never."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, value: float) -> None:
+        self._timeout = value
+        self._dump = max(round(value / TICK), self._silent + 1) if value else 0
+        self._kill = self._dump + round(GRACE / TICK)
 
     def look(self, now: float, counters: Mapping[int, int]) -> list[tuple[int, Verdict]]:
         """The verdicts of one tick, from the counters of the workers to be judged.
@@ -87,15 +98,19 @@ class Liveness:
         if counter != pulse.counter:
             pulse.counter = counter
             was_silent = pulse.missed >= self._silent
-            pulse.missed = 0
+            pulse.missed, pulse.dumped = 0, False
             return Verdict.BEAT if was_silent else None
         if late:
             # A silent worker stays out until it beats, but its clock to the kill starts again.
             pulse.missed = self._silent if pulse.missed >= self._silent else 0
+            pulse.dumped = False
             return None
         pulse.missed += 1
         if pulse.missed == self._silent:
             return Verdict.SILENT
-        if self._dump and pulse.missed == self._dump:
+        if not self._dump or pulse.missed < self._dump:
+            return None
+        if not pulse.dumped:  # whatever the timeout was before
+            pulse.dumped = True
             return Verdict.DUMP
-        return Verdict.KILL if self._dump and pulse.missed >= self._kill else None
+        return Verdict.KILL if pulse.missed >= self._kill else None

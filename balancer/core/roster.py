@@ -3,6 +3,10 @@
 A worker is *held* for any number of reasons (``Hold``), and *shut* for single lanes by its app.  It
 is free in a lane when it isn't held, has credit there, and the lane isn't another one's: a lane may
 have an owner, the only worker that it is for, who is replaced when he can't take from it any more.
+
+Lanes come and go, and their numbers are never used again.  A worker knows the lanes that it was
+born with: of one that was added later it gets nothing, and nothing is accepted for a lane before
+somebody is ready who knows it.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from balancer.core.policy import LeastConnections, RoundRobin
 from balancer.core.policy.sticky import Sticky
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from balancer.core.free import Free
     from balancer.core.pacing import Lead
@@ -43,19 +47,16 @@ class Roster:
         exclusive: Collection[int],
     ) -> None:
         self.books: dict[int, WorkerBook] = {}
-        self.lanes = []
-        for index in range(lanes):
-            made, owner = policy(), 0 if index in exclusive else ANYBODY
-            if isinstance(made, Sticky):
-                able = partial(self._may_be_waited_for, index)
-                by_key = ByKey(made, able, recall=recall, limit=limit)
-                self.lanes.append(Lane(index, by_key, owner, by_key))
-            else:
-                self.lanes.append(Lane(index, self._make_free(made, index, lead), owner))
-        self._window = window
+        self.lanes: dict[int, Lane] = {}
+        self.window = window
+        """Un-acked connections that a worker may have of a lane; of those that join from now on."""
+        self._policy = policy
+        self._lead = lead
+        self._limit = limit
+        self._recall = recall
         self._cooling: dict[int, float] = {}  # by worker: until when
-        self.roomy = 0
-        """Workers that are neither full nor closed."""
+        for index in range(lanes):
+            self.add_lane(index, 0 if index in exclusive else ANYBODY)
 
     def __contains__(self, worker: int) -> bool:
         """Whether a worker has joined and not left."""
@@ -70,16 +71,52 @@ class Roster:
             return ByTurns(policy, lane, self.books, lead)
         return AtOnce(policy)  # what is even for another, or whether it should be, isn't known here
 
+    # -- lanes come and go --------------------------------------------------------------------
+
+    def add_lane(self, index: int, owner: int = ANYBODY) -> None:
+        """A lane of its own number, which nobody knows yet."""
+        made = self._policy()
+        if isinstance(made, Sticky):
+            able = partial(self._may_be_waited_for, index)
+            by_key = ByKey(made, able, recall=self._recall, limit=self._limit)
+            self.lanes[index] = Lane(index, by_key, owner, by_key)
+        else:
+            self.lanes[index] = Lane(index, self._make_free(made, index, self._lead), owner)
+
+    def remove_lane(self, index: int) -> Lane:
+        """A lane goes; nothing of it may be in flight, and what is queued is the caller's."""
+        for book in self.books.values():
+            book.credits.pop(index, None)
+            book.turns.pop(index, None)
+            book.shut.discard(index)
+        return self.lanes.pop(index)
+
+    def bound(self, limit: int, recall: float | None) -> None:
+        """Another bound for the queues, and another time for the recall."""
+        self._limit, self._recall = limit, recall
+        for lane in self.lanes.values():
+            if lane.by_key is not None:
+                lane.by_key.bound(limit, recall)
+
+    def _known_by(self, book: WorkerBook) -> list[Lane]:
+        return [self.lanes[index] for index in book.credits]
+
     # -- workers come and go ------------------------------------------------------------------
 
-    def join(self, worker: int, weight: int = 1, slot: int = 0) -> None:
-        """A worker is ready: it is free in every lane, at the tail.
+    def join(
+        self, worker: int, weight: int = 1, slot: int = 0, lanes: Iterable[int] | None = None
+    ) -> None:
+        """A worker is ready: it is free in every lane that it knows, at the tail.
 
-        Its slot is its own number where none is given.
+        Its slot is its own number where none is given, and it knows all ``lanes`` that there are.
         """
-        count = len(self.lanes)
+        known = [each for each in self.lanes if lanes is None or each in lanes]
         self.books[worker] = WorkerBook(
-            worker, slot or worker, weight, [self._window] * count, [0] * count
+            worker,
+            slot or worker,
+            weight,
+            dict.fromkeys(known, self.window),
+            dict.fromkeys(known, 0),
         )
         self.release(worker, Hold.CLOSED)
         self.appoint_all()
@@ -91,7 +128,7 @@ class Roster:
     def leave(self, worker: int) -> WorkerBook:
         """A worker is dead, and was held as closed; what it hadn't acknowledged is the caller's."""
         self._cooling.pop(worker, None)
-        for lane in self.lanes:
+        for lane in self._known_by(self.books[worker]):
             lane.free.forget(worker)
         return self.books.pop(worker)
 
@@ -107,14 +144,14 @@ class Roster:
         before, book.holds = book.holds, book.holds | reason
         book.held = True
         if not before:
-            for lane in self.lanes:
+            for lane in self._known_by(book):
                 lane.free.withdraw(worker)
         if reason in LASTING and not before & LASTING:
-            for lane in self.lanes:
+            for lane in self._known_by(book):
                 lane.free.loosen(worker)
-        self._count_room(before, book.holds)
+        self._count_room(book, before)
         if reason is Hold.CLOSED:
-            for lane in self.lanes:
+            for lane in self._known_by(book):
                 if lane.by_key is not None:
                     lane.by_key.close(worker)
             self.appoint_all()
@@ -125,10 +162,10 @@ class Roster:
         before, book.holds = book.holds, book.holds & ~reason
         book.held = bool(book.holds)
         if before and not book.held:
-            for lane in self.lanes:
+            for lane in self._known_by(book):
                 lane.free.enter(book)
                 self.offer(book, lane)
-        self._count_room(before, book.holds)
+        self._count_room(book, before)
 
     def cool(self, worker: int, now: float, reason: Hold) -> None:
         """Give a worker nothing for a moment, longer each time until it takes something."""
@@ -171,7 +208,7 @@ class Roster:
         before = book.load
         book.active, book.accepted = active, accepted
         if book.load != before and not book.held:
-            for lane in self.lanes:
+            for lane in self._known_by(book):
                 self.offer(book, lane)
 
     def took(self, book: WorkerBook, lane: Lane) -> None:
@@ -199,6 +236,10 @@ class Roster:
 
     # -- lanes that aren't for everybody ------------------------------------------------------
 
+    def knows(self, worker: int, lane: int) -> bool:
+        """Whether a worker was born with a lane, which is still there."""
+        return lane in self.books[worker].credits
+
     def shut(self, worker: int, lane: int) -> None:
         """A worker takes nothing more from a lane, whatever it takes from others."""
         self.books[worker].shut.add(lane)
@@ -217,7 +258,7 @@ class Roster:
 
     def appoint_all(self) -> None:
         """Give lanes that are for one worker, and have none that can, to who came first."""
-        for lane in self.lanes:
+        for lane in self.lanes.values():
             if lane.owner != ANYBODY and not self._can_own(lane.owner, lane):
                 able = (each for each in self.books if self._can_own(each, lane))
                 lane.owner = next(able, 0)
@@ -226,16 +267,25 @@ class Roster:
 
     def _can_own(self, worker: int, lane: Lane) -> bool:
         book = self.books.get(worker)
-        return book is not None and not book.holds & Hold.CLOSED and lane.index not in book.shut
+        return (
+            book is not None
+            and not book.holds & Hold.CLOSED
+            and lane.index in book.credits
+            and lane.index not in book.shut
+        )
 
     def _may_be_waited_for(self, lane: int, worker: int) -> bool:
         book = self.books[worker]
         return (
             not (book.held and book.holds & LASTING)
+            and lane in book.credits
             and lane not in book.shut
             and self.lanes[lane].owner in (ANYBODY, worker)
         )
 
-    def _count_room(self, before: Hold, after: Hold) -> None:
+    def _count_room(self, book: WorkerBook, before: Hold) -> None:
         no_room = Hold.FULL | Hold.CLOSED
-        self.roomy += bool(before & no_room) - bool(after & no_room)
+        change = bool(before & no_room) - bool(book.holds & no_room)
+        if change:
+            for lane in self._known_by(book):
+                lane.roomy += change

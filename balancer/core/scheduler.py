@@ -114,11 +114,44 @@ class Scheduler:
         self.roster.appoint_all()
         return dropped
 
+    # -- lanes come and go --------------------------------------------------------------------
+
+    def waiting(self, lane: int) -> int:
+        """How many connections of a lane are queued or in flight."""
+        return len(self.lanes[lane].queue) + self._in_flight(lane)
+
+    def remove_lane(self, lane: int) -> list[Connection] | None:
+        """A lane that nothing is accepted for any more: what is queued there is given up.
+
+        The lane goes with it, or not yet (None) while something of it is in flight.
+        """
+        if self._in_flight(lane):
+            return None
+        given_up = self.empty(lane)
+        self.roster.remove_lane(lane)
+        return given_up
+
+    def empty(self, lane: int) -> list[Connection]:
+        """Give up what is queued in a lane."""
+        queue = self.lanes[lane].queue
+        given_up = list(queue)
+        queue.clear()
+        return given_up
+
+    def _in_flight(self, lane: int) -> int:
+        return sum(connection.lane == lane for connection in self._inflight.values())
+
+    def bound(self, limit: int, recall: float | None) -> None:
+        """Another bound for the queues, and another time for the recall; from now on."""
+        self.limit, self._recall = limit, recall
+        self.roster.bound(limit, recall)
+
     # -- connections come and go --------------------------------------------------------------
 
     def accepting(self, lane: int) -> bool:
         """Whether the shell should accept for a lane, or leave connections to the kernel."""
-        return self.roster.roomy > 0 and len(self.lanes[lane].queue) < self.limit
+        here = self.lanes[lane]
+        return here.roomy > 0 and len(here.queue) < self.limit
 
     def accepted(self, lane: int, handle: int, key: bytes = b"") -> Connection:
         """A connection was accepted."""
@@ -234,7 +267,7 @@ class Scheduler:
     def next_turn(self) -> float:
         """When somebody who is free, but ahead of others, has waited for them long enough."""
         soonest = NEVER
-        for lane in self.lanes:
+        for lane in self.lanes.values():
             if lane.free.due < soonest:
                 soonest = lane.free.due
         return soonest
@@ -242,7 +275,7 @@ class Scheduler:
     def _next_untied(self) -> float:
         """When somebody has waited long enough for its own worker."""
         soonest = NEVER
-        for lane in self.lanes:
+        for lane in self.lanes.values():
             if lane.by_key is not None:
                 soonest = min(soonest, lane.by_key.waiting.deadline())
         return soonest
@@ -250,7 +283,7 @@ class Scheduler:
     def tick(self, now: float) -> None:
         """Find what has become overdue, and end the waits and the cool-downs that are over."""
         self.roster.end_cool_downs(now)
-        for lane in self.lanes:
+        for lane in self.lanes.values():
             lane.free.expire(now)
         if self._recall is None:
             return
@@ -268,7 +301,7 @@ class Scheduler:
 
     def pending(self) -> int:
         """How many connections are queued or in flight: those that only the master guards."""
-        return len(self._inflight) + sum(len(lane.queue) for lane in self.lanes)
+        return len(self._inflight) + sum(len(lane.queue) for lane in self.lanes.values())
 
     def _mark_overdue(self, connection: Connection) -> None:
         connection.overdue = True

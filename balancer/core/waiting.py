@@ -157,9 +157,12 @@ class Waiting:
         """Open those that have been tied long enough; the workers that they were tied to."""
         workers = set()
         while self.deadline() <= now:
-            worker = self._tied[heappop(self._expiries)[1]]
-            # It is the first of its queue: who was accepted before it is not tied for longer.
-            self.open.put(self.untie(worker))
+            number = heappop(self._expiries)[1]
+            worker = self._tied[number]
+            # It is the first of its queue, unless the time was another one when those before it
+            # were tied: they have waited for longer than it has.
+            while number in self._tied:
+                self.open.put(self.untie(worker))
             workers.add(worker)
         return workers
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, final
 
-from balancer.net.listener import accept_batch, deafen
+from balancer.net.listener import accept_batch
 
 if TYPE_CHECKING:
     from balancer.core.scheduler import Scheduler
@@ -49,7 +49,7 @@ class Acceptor:
 
     def finish(self, listener: Listener) -> None:
         """Accept everything that waits, whatever the queue's bound, and close the listener."""
-        deafen(listener.sock)
+        listener.deafen()
         count, exhausted = BATCH, None
         while count and exhausted is None:
             count, exhausted = self.accept(listener, BATCH)

@@ -29,6 +29,7 @@ from balancer.core.scheduler import Scheduler
 from balancer.master.acceptor import BATCH, Acceptor
 from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
+from balancer.master.lanes import Lanes
 from balancer.master.overdue import Overdue
 from balancer.net.handoff import AnswerKind, WindowFullError
 from balancer.net.slots import Word
@@ -113,6 +114,7 @@ class Dispatcher:
         self.on_reopened: Callable[[int, int], None] = lambda _worker, _lane: None
         """Called with a worker and the lane that it takes connections from again."""
         self._roster = self._scheduler.roster
+        self.lanes = Lanes(self._scheduler)
         free = self._scheduler.lanes[0].free
         self._measures = free.uses_load
         self._acceptor = Acceptor(self._scheduler, keyed=free.uses_key)
@@ -122,8 +124,7 @@ class Dispatcher:
         self._overdue = Overdue(self._roster)
         self._alarm = Alarm()
         self._next_turn = NEVER  # when who is ahead has waited long enough
-        self._nap = LONGEST_NAP if recall is None else min(recall, LONGEST_NAP)
-        self._settled: trio.Event | None = None  # somebody waits for it
+        self._nap = _longest_nap(recall)
         self._seldom = Seldom()
 
     # -- what the supervisor says -------------------------------------------------------------
@@ -142,16 +143,33 @@ class Dispatcher:
         self._acceptor.finish(listener)
         self._dispatch()
 
+    def bound(self, queue: int, recall: float | None, window: int) -> None:
+        """Other bounds: of queue and recall from now on, of the window for workers to come."""
+        self._scheduler.bound(queue, recall)
+        self._roster.window = window
+        self._nap = _longest_nap(recall)
+        self._alarm.bring_forward(time.monotonic())
+        self._dispatch()
+
     def add(
-        self, worker: int, sender: HandoffSender, words: memoryview, slot: int = 0, weight: int = 1
+        self,
+        worker: int,
+        sender: HandoffSender,
+        words: memoryview,
+        slot: int = 0,
+        weight: int = 1,
+        lanes: Collection[int] | None = None,
     ) -> None:
-        """A worker is ready for connections; ``weight`` is its share, where the policy has any."""
+        """A worker is ready for connections of the lanes that it knows, or of all.
+
+        ``weight`` is its share, where the policy has any.
+        """
         link = _Link(worker, sender, words)
         self._links[sender.fileno()] = link
         self._by_worker[worker] = link
         self._rota.append(link)
         self._epoll.register(sender.fileno(), select.EPOLLIN)
-        self._roster.join(worker, weight, slot)
+        self._roster.join(worker, weight, slot, lanes)
         self._dispatch()
 
     def close(self, worker: int) -> None:
@@ -208,13 +226,8 @@ class Dispatcher:
         self._overdue.look()
         if self._measures:
             self._observe(len(self._rota))
+        self.lanes.look()
         self._dispatch()
-
-    async def settled(self) -> None:
-        """Wait until nothing is queued or in flight any more."""
-        self._settled = trio.Event()
-        if self._scheduler.pending():
-            await self._settled.wait()
 
     def pending(self) -> int:
         """How many connections are queued or in flight."""
@@ -226,13 +239,7 @@ class Dispatcher:
 
     def abandon(self) -> int:
         """Close what nobody took; how many that were.  The last thing before the end."""
-        abandoned = 0
-        for lane in self._scheduler.lanes:
-            for connection in lane.queue:
-                os.close(connection.handle)
-                abandoned += 1
-            lane.queue.clear()
-        return abandoned
+        return self.lanes.abandon()
 
     def shut_down(self) -> None:
         """Let go of what the kernel keeps for it; nothing can be done with it afterwards."""
@@ -323,8 +330,8 @@ class Dispatcher:
         return True
 
     def _hear_lane(self, link: _Link, lane: int, *, opened: bool) -> None:
-        if lane >= len(self._scheduler.lanes):
-            return  # an app that wrote to a descriptor that isn't its own
+        if not self._roster.knows(link.worker, lane):
+            return  # the lane has gone, or an app wrote to a descriptor that isn't its own
         if opened:
             self._roster.reopen(link.worker, lane)
             self.on_reopened(link.worker, lane)
@@ -358,12 +365,12 @@ class Dispatcher:
         """Do everything that the scheduler has decided by now."""
         scheduler = self._scheduler
         now = time.monotonic()
-        for lane in scheduler.lanes:
+        for lane in scheduler.lanes.values():
             if lane.overdue:
                 while (late := scheduler.due_recall(lane.index)) is not None:
                     self._recall(late)
         next_turn = NEVER
-        for lane in scheduler.lanes:
+        for lane in scheduler.lanes.values():
             while (connection := scheduler.assign(lane.index, now)) is not None:
                 self._send(connection, now)
             if lane.free.due < next_turn:
@@ -374,8 +381,7 @@ class Dispatcher:
             self._alarm.bring_forward(self._deadline())
         elif next_turn != NEVER:
             self._alarm.bring_forward(next_turn)
-        if self._settled is not None and not scheduler.pending():
-            self._settled.set()
+        self.lanes.moved()
 
     def _send(self, connection: Connection, now: float) -> None:
         sender = self._by_worker[connection.worker].sender
@@ -393,3 +399,7 @@ class Dispatcher:
 
     def _note_overdue(self) -> None:
         self._overdue.note((worker, link.words) for worker, link in self._by_worker.items())
+
+
+def _longest_nap(recall: float | None) -> float:
+    return LONGEST_NAP if recall is None else min(recall, LONGEST_NAP)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, final
 from balancer.core.books import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from balancer.core.books import Lane
     from balancer.net.listener import Listener
@@ -62,7 +62,7 @@ class Doors:
     """Watches the listeners that don't rest, of the lanes that are accepting, and no others."""
 
     def __init__(
-        self, epoll: select.epoll, lanes: list[Lane], accepting: Callable[[int], bool]
+        self, epoll: select.epoll, lanes: Mapping[int, Lane], accepting: Callable[[int], bool]
     ) -> None:
         self._epoll = epoll
         self._lanes = lanes

@@ -87,7 +87,7 @@ class Farewell:
             return False
         self._dispatcher.reopen(worker.id)
         if any(slot.current is worker for slot in self._crew.slots):
-            self._ports.slot_up(worker.slot, self._dispatcher)
+            self._ports.slot_up(worker.slot, self._dispatcher, worker.edition.lanes)
         worker.resumed.set()
         self._observer.ready(worker)
         return True

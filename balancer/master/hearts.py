@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from balancer.master.crew import Crew
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.farewell import Farewell
+    from balancer.master.live import Live
     from balancer.master.worker import WorkerHandle
-    from balancer.settings import Settings
 
 __all__ = ["Hearts"]
 
@@ -34,17 +34,16 @@ JUDGED = frozenset({State.READY, State.STALLED, State.DRAINED, State.DRAINING})
 class Hearts:
     """Looks at every heart when told to, at the pace at which they beat."""
 
-    def __init__(
-        self, settings: Settings, crew: Crew, dispatcher: Dispatcher, farewell: Farewell
-    ) -> None:
-        self._settings = settings
+    def __init__(self, live: Live, crew: Crew, dispatcher: Dispatcher, farewell: Farewell) -> None:
+        self._live = live
         self._crew = crew
         self._dispatcher = dispatcher
         self._farewell = farewell
-        self.liveness = Liveness(settings.timeout)
+        self.liveness = Liveness(live.settings.timeout)
 
     def look(self, now: float) -> None:
         """A tick."""
+        self.liveness.timeout = self._live.settings.timeout
         hearts = {
             worker.id: worker.words[HEARTBEAT]
             for worker in self._crew.workers.values()
@@ -65,7 +64,8 @@ class Hearts:
                 self._dispatcher.beat(worker.id)
                 logger.info("%s has a heartbeat again", worker)
         elif verdict is Verdict.DUMP:
-            where, seconds = self._settings.where("timeout"), self._settings.timeout
+            settings = self._live.settings
+            where, seconds = settings.where("timeout"), settings.timeout
             logger.error(
                 "%s has had no heartbeat for %g s (%s) and is ended", worker, seconds, where
             )

@@ -31,12 +31,12 @@ from balancer.master.stopping import Stopping
 if TYPE_CHECKING:
     from balancer.core.control import Status
     from balancer.master.dispatcher import Dispatcher
+    from balancer.master.live import Live
     from balancer.master.ports import Ports
-    from balancer.master.slot import Slot
+    from balancer.master.rolling import Rolling
     from balancer.master.spawner import Spawner
     from balancer.master.supervisor import Supervisor
     from balancer.master.upstreams import Upstreams
-    from balancer.settings import Settings
 
 __all__ = ["MAX_WORKERS", "Operations", "Phase"]
 
@@ -58,26 +58,29 @@ class Operations:
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         supervisor: Supervisor,
         dispatcher: Dispatcher,
         ports: Ports,
         spawner: Spawner,
+        rolling: Rolling,
         nursery: trio.Nursery,
         hooks: MasterHooks | None = None,
         upstreams: Upstreams | None = None,
     ) -> None:
         self._upstreams = upstreams
-        self._settings = settings
+        self._live = live
         self._supervisor = supervisor
         self._dispatcher = dispatcher
         self._ports = ports
         self._spawner = spawner
         self._nursery = nursery
-        self._hooks = hooks or MasterHooks(settings)
+        self._hooks = hooks or MasterHooks(live)
+        self._rolling = rolling
+        rolling.scale = self.scale
         self._rolls = Rolls(self._roll, nursery)
-        self._staffing = Staffing(settings, supervisor, self._hooks, nursery)
-        self._stopping = Stopping(settings, supervisor, dispatcher, ports, nursery)
+        self._staffing = Staffing(live, supervisor, self._hooks, nursery)
+        self._stopping = Stopping(live, supervisor, dispatcher, ports, nursery)
         self._started_at = trio.current_time()
         self.stopped = self._stopping.stopped
 
@@ -93,7 +96,7 @@ class Operations:
     def status(self) -> Status:
         """Everything, now."""
         return make_status(
-            self._settings,
+            self._live.settings,
             self.phase.value,
             trio.current_time() - self._started_at,
             self._rolls.error,
@@ -206,21 +209,10 @@ class Operations:
     async def _roll(self, roll: Roll) -> None:
         """One slot after the other: the new worker is ready before the old one drains."""
         self._supervisor.recycler.paused = True
-        self._hooks.on_reload()
         try:
-            await self._spawner.renew(self._settings.boot_timeout)
-            for slot in list(self._supervisor.slots):
-                if not await self._renew(slot):
-                    raise RunError(f"no new worker became ready in slot {slot.number}")
+            await self._rolling.roll(reread=roll.reread)
         finally:
             self._supervisor.recycler.paused = False
-        logger.info("%s: done", roll.word)
-
-    async def _renew(self, slot: Slot) -> bool:
-        if slot.retired:
-            return True
-        replaced = await self._supervisor.replace(slot)
-        return replaced or slot.retired  # by a ``scale`` meanwhile
 
     def _refuse_when_stopping(self, what: str) -> None:
         if self._stopping.begun:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from balancer.master.crew import Crew
+    from balancer.master.live import Live
     from balancer.master.slot import Slot
     from balancer.master.worker import WorkerHandle
-    from balancer.settings import Settings
 
 __all__ = ["Recycler"]
 
@@ -43,12 +43,12 @@ class Recycler:
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         crew: Crew,
         replace: Callable[[Slot], Awaitable[bool]],
         nursery: trio.Nursery,
     ) -> None:
-        self._settings = settings
+        self._live = live
         self._crew = crew
         self._replace = replace
         self._nursery = nursery
@@ -69,7 +69,7 @@ class Recycler:
 
     def welcome(self, worker: WorkerHandle) -> None:
         """A worker is ready: its time begins."""
-        settings, jitter = self._settings, random.random()
+        settings, jitter = self._live.settings, random.random()
         limits = Limits.draw(settings.workers_lifetime, settings.workers_max_rss, jitter)
         if settings.workers_max_rss and limits.outgrown(rss := resident(worker.pid) or 0):
             # its successor would be no smaller: they would be replaced for ever
@@ -99,16 +99,16 @@ class Recycler:
 
     def look(self, now: float) -> None:
         """Time has moved, and memory has grown."""
-        if not self._settings.workers_lifetime and not self._settings.workers_max_rss:
+        if not self._live.settings.workers_lifetime and not self._live.settings.workers_max_rss:
             return
         served = [slot.current for slot in self._crew.slots if slot.current is not None]
         wanted = [each for each in served if each.state is State.READY and self._stays(each)]
         for worker in wanted:
             assert worker.ready_at is not None
             if self._limits[worker.id].outlived(now - worker.ready_at):
-                where = self._settings.where("workers_lifetime")
+                where = self._live.settings.where("workers_lifetime")
                 self.wish(worker, f"its time is over ({where})")
-        if self._settings.workers_max_rss:
+        if self._live.settings.workers_max_rss:
             for worker in self._next_readings(wanted):
                 self._weigh(worker)
 
@@ -126,7 +126,7 @@ class Recycler:
     def _weigh(self, worker: WorkerHandle) -> None:
         rss = resident(worker.pid)
         if rss is not None and self._limits[worker.id].outgrown(rss):
-            where = self._settings.where("workers_max_rss")
+            where = self._live.settings.where("workers_max_rss")
             self.wish(worker, f"it has {_mebibytes(rss)} of RSS ({where})")
 
     def _grant(self) -> None:
@@ -145,7 +145,7 @@ class Recycler:
             if not await self._replace(slot) and slot.current is worker:
                 await self._ask_again(worker, slot)
                 return
-            with trio.move_on_after(self._settings.graceful_timeout):
+            with trio.move_on_after(self._live.settings.graceful_timeout):
                 await worker.dead.wait()
         self._recycling.over(worker.id)
         self._grant()

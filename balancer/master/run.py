@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import platform
 import secrets
 from contextlib import ExitStack, suppress
@@ -14,22 +13,25 @@ import trio
 
 from balancer import __version__, log
 from balancer.core.policy import KERNEL_POLICIES
-from balancer.errors import ExitCode, UsageError
-from balancer.master.budget import connections_limit, queue_limit, raise_limit, shortage
+from balancer.errors import ExitCode
 from balancer.master.configure import configure
 from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
+from balancer.master.live import Live
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
 from balancer.master.plan import Plan
 from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
+from balancer.master.reload import Reloader
 from balancer.master.reloader import check_reload, watch_files
+from balancer.master.rolling import Rolling
+from balancer.master.servable import servable
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
+from balancer.master.surroundings import Surroundings
 from balancer.master.upstreams import Upstreams
-from balancer.net.logfile import check_log_file
 from balancer.net.slots import SlotTable
 from balancer.settings import TcpBind, parse_upstream
 from balancer.settings.engine import unheard
@@ -38,8 +40,10 @@ from balancer.settings.served import pools, served
 if TYPE_CHECKING:
     from typing import Self
 
+    from balancer.core.messages import Configure
     from balancer.core.policy import Maker
     from balancer.hooks import Hooks
+    from balancer.master.surroundings import Read
     from balancer.settings import Settings
     from balancer.settings.table import Service
 
@@ -51,19 +55,26 @@ FAREWELL = 2.0
 """Seconds for the fork servers to leave when nobody is left to them."""
 
 
-def run(settings: Settings, hooks: Hooks | None = None, plan: Plan | None = None) -> int:
+def run(
+    settings: Settings,
+    hooks: Hooks | None = None,
+    plan: Plan | None = None,
+    read: Read | None = None,
+) -> int:
     """Serve until told to stop; the exit code.
 
-    ``hooks`` are the master's; the workers find theirs by ``settings.config``.
+    ``hooks`` are the master's; the workers find theirs by ``settings.config``.  ``read`` loads both
+    again, for a reload; without it the settings stay.
 
     Raises:
         BalancerError: the server can't start, with the exit code for that.
     """
     log.configure(settings.log_level)
-    _settle_in(settings)
+    surroundings = Surroundings(read)
+    surroundings.settle_in(settings)
     with (
         pid_file(settings.pid, settings.where("pid")),
-        Master(settings, plan or Plan(), hooks) as master,
+        Master(settings, plan or Plan(), hooks, surroundings) as master,
     ):
         trio.run(master.serve, strict_exception_groups=True)
     return ExitCode.OK
@@ -80,21 +91,19 @@ class Master:
         BalancerError: the server can't start.
     """
 
-    def __init__(self, settings: Settings, plan: Plan, hooks: Hooks | None = None) -> None:
-        _check_identity(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        hooks: Hooks | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
         check_reload(settings)
-        limit = raise_limit()
-        queue = queue_limit(settings, limit)
-        if warning := shortage(settings, limit):
-            logger.warning(warning)
-        settings = dataclasses.replace(
-            settings, worker_connections=connections_limit(settings, limit)
-        )
-        if settings.access_logfile is not None:
-            check_log_file(settings.access_logfile, settings.where("access_logfile"))
-        self.settings = settings
+        settings, queue = servable(settings)
+        self.live = Live(settings, hooks)
         self._plan = plan
-        self._hooks = MasterHooks(settings, hooks)
+        self._surroundings = surroundings or Surroundings()
+        self._hooks = MasterHooks(self.live)
         with ExitStack() as stack:
             stack.callback(self._hooks.on_exit)
             self._hooks.on_starting()
@@ -103,6 +112,7 @@ class Master:
             stack.callback(self._upstreams.close)
             self.ports = Ports(settings)
             stack.callback(self.ports.close_at_once)
+            self.live.edition = dataclasses.replace(self.live.edition, lanes=self.ports.lanes)
             self._table = SlotTable.create()
             stack.callback(self._close_table)
             self.dispatcher = self._make_dispatcher(policy, queue)
@@ -112,15 +122,20 @@ class Master:
         self.supervisor: Supervisor
         self.operations: Operations
 
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self.live.settings
+
     def _make_dispatcher(self, policy: Maker, queue: int) -> Dispatcher:
         settings, exclusive = self.settings, self._plan.exclusive
         return Dispatcher(
-            len(self.ports.addresses),
+            len(self.ports.lanes),
             policy=policy,
             window=settings.window,
             queue=queue,
             recall=settings.recall,
-            exclusive=[lane for lane, bind in enumerate(self.ports.binds) if bind in exclusive],
+            exclusive=[lane for lane, bind in self.ports.lanes.items() if bind in exclusive],
         )
 
     def _close_table(self) -> None:
@@ -152,11 +167,14 @@ class Master:
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         started_at = trio.current_time()
         settings, ports, dispatcher, plan = self.settings, self.ports, self.dispatcher, self._plan
-        spawner = Spawner(
-            configure(settings, plan, self._upstreams.book, secrets.token_hex(4)), nursery
-        )
+        instance = secrets.token_hex(4)
+
+        def describe(settings: Settings) -> Configure:
+            return configure(settings, plan, self._upstreams.book, instance)
+
+        spawner = Spawner(describe(settings), nursery)
         supervisor = self.supervisor = Supervisor(
-            settings,
+            self.live,
             dispatcher,
             ports,
             self._table,
@@ -166,12 +184,22 @@ class Master:
             plan,
             self._upstreams,
         )
+        reloader = Reloader(
+            self.live,
+            self._surroundings,
+            servable,
+            describe,
+            ports,
+            dispatcher,
+            self._upstreams,
+        )
         operations = self.operations = Operations(
-            settings,
+            self.live,
             supervisor,
             dispatcher,
             ports,
             spawner,
+            Rolling(self.live, reloader, supervisor, dispatcher, ports, spawner, self._hooks),
             nursery,
             self._hooks,
             self._upstreams,
@@ -200,16 +228,6 @@ class Master:
         handle = self.supervisor.workers.get(worker)
         if handle is not None:
             self._plan.observer.reopened(handle, lane)
-
-
-def _check_identity(settings: Settings) -> None:
-    if os.geteuid() == 0:
-        return
-    for name, own in (("user", os.geteuid()), ("group", os.getegid())):
-        wanted = getattr(settings, name)
-        if wanted not in {None, own}:
-            where = settings.where(name)
-            raise UsageError(f"{where} {wanted}: only root can start workers as somebody else")
 
 
 async def _end(supervisor: Supervisor, operations: Operations) -> None:
@@ -243,19 +261,6 @@ async def _announce(supervisor: Supervisor, hooks: MasterHooks, started_at: floa
     seconds = trio.current_time() - started_at
     logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
     hooks.when_ready()
-
-
-def _settle_in(settings: Settings) -> None:
-    """What the workers inherit of the process: the folder and the environment."""
-    try:
-        os.chdir(settings.chdir)
-    except OSError as error:
-        raise UsageError(f"{settings.where('chdir')} {settings.chdir}: {error.strerror}") from None
-    if not os.path.isdir(settings.app_dir):
-        raise UsageError(f"{settings.where('app_dir')} {settings.app_dir}: no such folder")
-    for variable in settings.raw_env:
-        name, _, value = variable.partition("=")
-        os.environ[name] = value
 
 
 def _greet(settings: Settings, ports: Ports) -> None:

@@ -2,11 +2,13 @@
 
 A fork server's death is not its workers' death: they go on, their exit codes are lost (nobody but
 a parent can read them), and the next fork server gets their pidfds to guard.  A reload starts a new
-one, so that the code is read again; the old one is kept until its last worker is gone.
+one, so that the code is read again, and tries it out while the old one goes on; which is kept until
+its last worker is gone.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -64,6 +66,7 @@ class Spawner:
         self._configure = configure
         self._nursery = nursery
         self._servers: list[_Server] = []  # the last one is current, the others are retired
+        self._trial: tuple[_Server, Configure] | None = None  # about to be current, perhaps
         self._unreaped: set[_Server] = set()  # also those that are let go, or not yet warm
         self._orphans: dict[int, WorkerHandle] = {}  # of dead fork servers, to be guarded
         self._starting = trio.Lock()
@@ -81,7 +84,7 @@ class Spawner:
             AppError: ``--preload`` and the app can't be imported.
             OSError: the fork server can't be started, or asked.
         """
-        server = await self._current()
+        server = await self._current() if not worker.on_trial else self._on_trial()
         server.workers[worker.id] = worker
         try:
             if not await server.link.spawn(request, fds):
@@ -100,21 +103,26 @@ class Spawner:
         """Start a new fork server, to be used from now on; the old one stays if that fails.
 
         Raises:
+            AppError, BootError: as ``try_out``.
+        """
+        await self.try_out(self._configure, seconds)
+        self.adopt()
+
+    async def try_out(self, configure: Configure, seconds: float) -> None:
+        """Start a new fork server, for workers on trial, until it is adopted or rejected.
+
+        Raises:
             AppError, BootError: it isn't warm within ``seconds``, dies, or can't preload the app.
         """
         try:
-            server = await self._open()
+            server = await self._open(configure)
         except OSError as error:
             raise BootError(f"no fork server can be started: {error.strerror}") from error
         # Until it is warm, the current one goes on: a worker that dies is replaced at once.
         with trio.move_on_after(seconds):
             await server.warm.wait()
         if server.failure is None and server.warm.is_set() and server.link.alive:
-            old_ones = list(self._servers)
-            self._servers.append(server)
-            for old in old_ones:
-                old.retired = True
-                self._dismiss(old)
+            self._trial = server, configure
             return
         died = server.warm.is_set()
         server.retired = True
@@ -125,9 +133,34 @@ class Spawner:
             raise BootError(f"the new fork server {await _fate(server)}")
         raise BootError(f"the new fork server wasn't ready within {seconds:g} s")
 
+    def adopt(self) -> None:
+        """The fork server on trial is the one to use from now on."""
+        assert self._trial is not None
+        old_ones = list(self._servers)
+        server, self._configure = self._trial
+        self._trial = None
+        if server.link.alive:  # else the next spawn starts another one
+            self._servers.append(server)
+        for old in old_ones:
+            old.retired = True
+            self._dismiss(old)
+
+    def reject(self) -> None:
+        """The fork server on trial, if there is one, goes when its workers are gone."""
+        if self._trial is not None:
+            server, _ = self._trial
+            self._trial = None
+            server.retired = True
+            self._dismiss(server)
+
+    def _on_trial(self) -> _Server:
+        if self._trial is None or not self._trial[0].link.alive:
+            raise BrokenPipeError(errno.EPIPE, "the new fork server has died")
+        return self._trial[0]
+
     def give_up(self, worker: WorkerHandle) -> None:
         """A worker wasn't forked in time: its fork server hangs, and makes way for another one."""
-        for server in self._servers:
+        for server in self._unreaped:
             if worker.id in server.workers and worker.pid is None:
                 logger.error("the fork server (pid %d) hangs and is killed", server.link.pid)
                 server.link.kill()
@@ -150,14 +183,16 @@ class Spawner:
 
     async def _current(self) -> _Server:
         async with self._starting:
-            if not self._servers or not self._servers[-1].link.alive:
-                self._servers.append(await self._open())
-            server = self._servers[-1]
+            server = self._servers[-1] if self._servers else None
+            # A retired one is the last when the one after it has died: it has the code of before.
+            if server is None or server.retired or not server.link.alive:
+                server = await self._open(self._configure)
+                self._servers.append(server)
             await self._guard(server)
             return server
 
-    async def _open(self) -> _Server:
-        server = _Server(await ForkServer.start(self._configure))
+    async def _open(self, configure: Configure) -> _Server:
+        server = _Server(await ForkServer.start(configure))
         self._unreaped.add(server)
         self._nursery.start_soon(self._listen, server)
         return server
@@ -205,6 +240,9 @@ class Spawner:
             if not self._closing and (server.workers or not server.retired):
                 await _fate(server)
                 await self._died(server)
+        else:  # on trial, or rejected
+            for worker in list(server.workers.values()):
+                self._lost(server, worker)
         await server.link.wait()
         server.link.close()
         self._unreaped.discard(server)

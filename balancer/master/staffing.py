@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from balancer.master.hooks import MasterHooks
+    from balancer.master.live import Live
     from balancer.master.slot import Slot
     from balancer.master.supervisor import Supervisor
     from balancer.master.worker import WorkerHandle
-    from balancer.settings import Settings
 
 __all__ = ["MAX_WORKERS", "Staffing"]
 
@@ -39,12 +39,12 @@ class Staffing:
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         supervisor: Supervisor,
         hooks: MasterHooks,
         nursery: trio.Nursery,
     ) -> None:
-        self._settings = settings
+        self._live = live
         self._supervisor = supervisor
         self._hooks = hooks
         self._nursery = nursery
@@ -131,7 +131,7 @@ class Staffing:
         worker = _find("drain", worker_id, self._serving())
         if worker.state is not State.DRAINED:
             logger.info("%s is drained on request", worker)
-            self._supervisor.park(worker, self._settings.drain_timeout)
+            self._supervisor.park(worker, self._live.settings.drain_timeout)
             if not any(each.state is State.READY for each in self._supervisor.workers.values()):
                 logger.warning(
                     "no worker is in service any more: new connections wait (try: balancer resume "

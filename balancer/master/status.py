@@ -56,9 +56,7 @@ def make_status(
     return Status(
         master=MasterStatus(os.getpid(), __version__, uptime, settings.policy, phase, reload_error),
         workers=workers,
-        listeners=[
-            _listener(index, address, dispatcher) for index, address in enumerate(ports.addresses)
-        ],
+        listeners=[_listener(each.lane, each.address, dispatcher) for each in ports.listeners],
         forkserver=_forkserver(spawner.pid),
         upstreams=[] if upstreams is None else upstreams.states(),
         waiting=0 if upstreams is None else upstreams.waiting(),

@@ -13,10 +13,10 @@ import trio
 
 if TYPE_CHECKING:
     from balancer.master.dispatcher import Dispatcher
+    from balancer.master.live import Live
     from balancer.master.ports import Ports
     from balancer.master.supervisor import Supervisor
     from balancer.master.worker import WorkerHandle
-    from balancer.settings import Settings
 
 __all__ = ["Stopping"]
 
@@ -29,13 +29,13 @@ class Stopping:
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         supervisor: Supervisor,
         dispatcher: Dispatcher,
         ports: Ports,
         nursery: trio.Nursery,
     ) -> None:
-        self._settings = settings
+        self._live = live
         self._supervisor = supervisor
         self._dispatcher = dispatcher
         self._ports = ports
@@ -58,7 +58,7 @@ class Stopping:
             worker.signal(signal.SIGKILL)
 
     async def _stop(self, quick: bool) -> None:
-        settings = self._settings
+        settings = self._live.settings
         deadline = trio.current_time()
         if not quick:
             deadline += settings.drain_delay + settings.graceful_timeout
@@ -67,7 +67,7 @@ class Stopping:
                 self._ports.close(self._dispatcher)
                 if self._workers():  # else nobody will come for what is queued
                     with trio.move_on_after(settings.graceful_timeout / 2):
-                        await self._dispatcher.settled()
+                        await self._dispatcher.lanes.settled()
         self._ports.close(self._dispatcher)
         self._supervisor.stopping = True
         for worker in self._workers():

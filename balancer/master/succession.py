@@ -19,14 +19,14 @@ from balancer.errors import AppError, BalancerError, BootError, ExitCode
 from balancer.master.obituary import cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from balancer.master.crew import Crew
     from balancer.master.dispatcher import Dispatcher
+    from balancer.master.live import Edition, Live
     from balancer.master.ports import Ports
     from balancer.master.slot import Slot
     from balancer.master.worker import WorkerHandle
-    from balancer.settings import Settings
 
 __all__ = ["Succession"]
 
@@ -35,24 +35,30 @@ logger = logging.getLogger("balancer")
 
 @final
 class Succession:
-    """Fills slots, by ``start``, which begins a worker's life or returns None if it can't."""
+    """Fills slots, by ``start``, which begins a worker's life or returns None if it can't.
+
+    ``relieve`` lets a worker go whose successor is ready.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         crew: Crew,
         ports: Ports,
         dispatcher: Dispatcher,
-        start: Callable[[Slot], WorkerHandle | None],
+        start: Callable[[Slot, Edition], WorkerHandle | None],
+        relieve: Callable[[WorkerHandle], None],
         nursery: trio.Nursery,
     ) -> None:
+        self._live = live
         self._crew = crew
         self._ports = ports
         self._dispatcher = dispatcher
         self._start = start
+        self._relieve = relieve
         self._nursery = nursery
         self._gate = BootGate()
-        self._patient = settings.reload
+        self._patient = live.settings.reload
         self.failed = trio.Event()
         self.failure: BalancerError | None = None
         """Why no worker will ever be ready."""
@@ -63,24 +69,43 @@ class Succession:
 
     def fill(self, slot: Slot) -> None:
         """A worker for a vacant slot, now; if that can't be, later."""
-        slot.current = self._start(slot)
+        slot.current = self._start(slot, self._live.edition)
         if slot.vacant and slot.kept:
             self._fill_later(slot, None)
 
-    async def replace(self, slot: Slot) -> bool:
-        """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
+    async def replace(
+        self,
+        slot: Slot,
+        edition: Edition | None = None,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> WorkerHandle | None:
+        """A new worker for a slot; when it is ready, the old one drains, ``before`` or after.
+
+        The new one, whose ``ready_at`` says whether it ever became ready; None: there was none.
+        It is of this ``edition``, or of the one in force.
+        """
         while slot.successor is not None and not slot.successor.booted.is_set():
             await slot.successor.booted.wait()  # others wait for it, too: only one goes on
         if not self._crew.needs(slot):
-            return False
+            return None
         slot.backoff.cancel()
-        successor = slot.successor = self._start(slot)
+        successor = slot.successor = self._start(slot, edition or self._live.edition)
         if successor is None:
             if slot.vacant and slot.kept:
                 self._fill_later(slot, None)
-            return False
+            return None
         await successor.booted.wait()
-        return successor.ready_at is not None
+        if successor.ready_at is not None:
+            if before is not None:
+                await before()
+            self._let_go(slot)
+        return successor
+
+    def _let_go(self, slot: Slot) -> None:
+        """Whoever was in a slot before has a successor that is ready."""
+        old, slot.predecessor = slot.predecessor, None
+        if old is not None and self._crew.needs(slot):
+            self._relieve(old)
 
     def after(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker is dead."""

@@ -40,19 +40,19 @@ from balancer.master.slot import Slot
 from balancer.master.succession import Succession
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from balancer.core.liveness import Liveness
     from balancer.core.messages import WorkerMessage
     from balancer.errors import BalancerError
     from balancer.master.dispatcher import Dispatcher
+    from balancer.master.live import Edition, Live
     from balancer.master.ports import Ports
     from balancer.master.spawner import Spawner
     from balancer.master.upstreams import Upstreams
     from balancer.master.worker import WorkerHandle
     from balancer.net.listener import Listener
     from balancer.net.slots import SlotTable
-    from balancer.settings import Settings
 
 __all__ = ["Supervisor"]
 
@@ -68,7 +68,7 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: Settings,
+        live: Live,
         dispatcher: Dispatcher,
         ports: Ports,
         table: SlotTable,
@@ -80,22 +80,22 @@ class Supervisor:
     ) -> None:
         self._plan = plan or Plan()
         self._observer = self._plan.observer
-        self._settings = settings
+        self._in_force = live
         self._dispatcher = dispatcher
         self._ports = ports
         self._nursery = nursery
-        self._hooks = hooks or MasterHooks(settings)
+        self._hooks = hooks or MasterHooks(live)
         self._crew = crew = Crew()
-        self._birth = Birth(settings, self._plan, ports, table, spawner, upstreams)
+        self._birth = Birth(live, self._plan, ports, table, spawner, upstreams)
         self._farewell = Farewell(crew, ports, dispatcher, spawner, nursery, self._observer)
         self._coroner = Coroner(nursery)
-        self._hearts = Hearts(settings, crew, dispatcher, self._farewell)
+        self._hearts = Hearts(live, crew, dispatcher, self._farewell)
         self.slots = crew.slots
         self.workers = crew.workers
         self._succession = Succession(
-            settings, crew, ports, dispatcher, self._start_worker, nursery
+            live, crew, ports, dispatcher, self._start_worker, self._relieve, nursery
         )
-        self.recycler = Recycler(settings, crew, self.replace, nursery)
+        self.recycler = Recycler(live, crew, self.replace, nursery)
         self.all_ready = trio.Event()
         """All slots have had a worker that was ready."""
 
@@ -137,8 +137,7 @@ class Supervisor:
         taken = {slot.number for slot in self.slots}
         number = next(number for number in count(1) if number not in taken)
         variables = {**self._plan.env, **(env or {})}
-        weight = dict(enumerate(self._settings.worker_weights, 1)).get(number, 1)
-        slot = Slot(number, self._plan.respawn, variables, worker_connections, weight)
+        slot = Slot(number, self._plan.respawn, variables, worker_connections)
         self._ports.add_slot(slot.number)
         self.slots.append(slot)
         self._ports.slot_down(slot.number, self._dispatcher)  # until somebody is ready
@@ -151,9 +150,11 @@ class Supervisor:
         self.slots.remove(slot)
         slot.retired = True
         slot.backoff.cancel()
-        for worker in (slot.current, slot.successor):
+        for worker in (slot.current, slot.successor, slot.predecessor):
             if worker is not None:
-                self.drain(worker, self._settings.graceful_timeout if seconds is None else seconds)
+                self.drain(
+                    worker, self._in_force.settings.graceful_timeout if seconds is None else seconds
+                )
         # Also those that were replaced long ago: one that hangs has not closed its listeners.
         workers = [worker for worker in self.workers.values() if worker.slot == slot.number]
         shards = self._ports.retire_slot(slot.number, self._dispatcher)
@@ -167,7 +168,17 @@ class Supervisor:
 
     async def replace(self, slot: Slot) -> bool:
         """A new worker for a slot; when it is ready, the old one drains.  False if it never is."""
-        return await self._succession.replace(slot)
+        worker = await self._succession.replace(slot)
+        return worker is not None and worker.ready_at is not None
+
+    async def introduce(
+        self, slot: Slot, edition: Edition, before: Callable[[], Awaitable[None]]
+    ) -> WorkerHandle | None:
+        """The same for a roll: a worker of this edition, and ``before`` the old one drains.
+
+        The new one, whose ``ready_at`` says whether it became ready; None: it couldn't be started.
+        """
+        return await self._succession.replace(slot, edition, before)
 
     def drain(self, worker: WorkerHandle, seconds: float, *, closing: bool = False) -> None:
         """No new connections for a worker; what it has may take ``seconds``, then it is ended."""
@@ -201,9 +212,9 @@ class Supervisor:
 
     # -- one worker ---------------------------------------------------------------------------
 
-    def _start_worker(self, slot: Slot) -> WorkerHandle | None:
+    def _start_worker(self, slot: Slot, edition: Edition) -> WorkerHandle | None:
         """A new worker on its way, or None, with a line in the log."""
-        worker = self._birth.begin(slot)
+        worker = self._birth.begin(slot, edition)
         if worker is not None:
             self.workers[worker.id] = self._crew.unreported[worker.id] = worker
             self._observer.starting(worker)
@@ -286,15 +297,15 @@ class Supervisor:
         self._succession.passed()
         self.recycler.welcome(worker)
         logger.info("%s is ready after %.0f ms", worker, 1000 * (now - worker.started_at))
-        self._dispatcher.add(worker.id, worker.sender, worker.words, slot.number, slot.weight)
-        self._ports.slot_up(slot.number, self._dispatcher)
+        weights, lanes = worker.edition.settings.worker_weights, worker.edition.lanes
+        weight = dict(enumerate(weights, 1)).get(slot.number, 1)
+        self._dispatcher.add(worker.id, worker.sender, worker.words, slot.number, weight, lanes)
+        self._ports.slot_up(slot.number, self._dispatcher, lanes)
         worker.booted.set()
         self._observer.ready(worker)
         if slot.successor is worker:
-            slot.successor, old = None, slot.current
+            slot.successor, slot.predecessor = None, slot.current
             slot.current = worker
-            if old is not None:  # nobody waits for it: it may take its time
-                self.drain(old, self._settings.drain_timeout)
         if all(slot.current and slot.current.ready_at is not None for slot in self.slots):
             self.all_ready.set()
 
@@ -309,11 +320,15 @@ class Supervisor:
         if not slot.kept:
             self.retire_slot(slot)
             return
-        self.drain(worker, self._settings.graceful_timeout)
+        self.drain(worker, self._in_force.settings.graceful_timeout)
         slot.current = None
         slot.restarts += 1
         if slot.successor is None:
             self._succession.fill(slot)
+
+    def _relieve(self, worker: WorkerHandle) -> None:
+        """Let a worker go that has been replaced: nobody waits for it, it may take its time."""
+        self.drain(worker, self._in_force.settings.drain_timeout)
 
     def _bury(self, worker: WorkerHandle) -> int:
         """Everything of a dead worker goes; how many of its connections others get."""

@@ -17,6 +17,7 @@ from balancer.net.handoff import HandoffSender
 
 if TYPE_CHECKING:
     from balancer.core.messages import BootFailed, WorkerRequest
+    from balancer.master.live import Edition
     from balancer.master.relay import Relay
 
 __all__ = ["WorkerHandle"]
@@ -39,11 +40,16 @@ class WorkerHandle:
         words: memoryview,
         now: float,
         extras: Extras | None = None,
+        *,
+        edition: Edition,
+        on_trial: bool = False,
     ) -> None:
         self.id = worker_id
         self.slot = slot
         self.row = row
         self.words = words
+        self.edition = edition
+        self.on_trial = on_trial  # of an edition that isn't in force yet
         self.state = State.STARTING
         self.started_at = now
         self.ready_at: float | None = None

@@ -87,6 +87,7 @@ class Listener:
     address: str
     path: str | None = None  # of a UNIX socket that is ours to remove
     bind: int = 0  # the index of the bind that it comes from: a name may stand for two addresses
+    given: int = -1  # the descriptor that it was given as, which it owns, too
     _inode: tuple[int, int] | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -104,15 +105,32 @@ class Listener:
             self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
         )
 
+    def deafen(self) -> None:
+        """Let it hear of no new connection any more; those that wait on it stay.
+
+        A UNIX socket's file goes, unless somebody has replaced it: nobody finds it then.
+        """
+        if self.path is None:
+            deafen(self.sock)
+        # While it listens no other server takes the path, and its inode number isn't given again.
+        elif self.sock.fileno() >= 0 and identity(self.path) == self._inode:
+            with suppress(OSError):
+                os.unlink(self.path)
+
     def close(self) -> None:
         """Close it; a UNIX socket's file goes too, unless somebody has replaced it.  Idempotent."""
         if self.sock.fileno() < 0:
             return  # the path may be another server's by now, even with the same inode number
-        # While it listens no other server takes the path, and its inode number isn't given again.
-        if self.path is not None and identity(self.path) == self._inode:
-            with suppress(OSError):
-                os.unlink(self.path)
+        if self.path is not None:
+            self.deafen()
         self.sock.close()
+
+    def give_back(self) -> None:
+        """Close what it was given as, or the kernel would let clients wait there for nobody."""
+        if self.given >= 0:
+            with suppress(OSError):
+                os.close(self.given)
+            self.given = -1
 
 
 def accept_batch(sock: socket.socket, limit: int, keys: list[bytes] | None = None) -> Accepted:
@@ -179,22 +197,31 @@ def deafen(sock: socket.socket) -> None:
 
 
 def open_listeners(
-    binds: tuple[Bind, ...], *, backlog: int, where: str = "-b", reuseport: bool = False
+    binds: tuple[Bind, ...],
+    *,
+    backlog: int,
+    where: str = "-b",
+    reuseport: bool = False,
+    first: int = 0,
+    beside: tuple[Bind, ...] = (),
 ) -> list[Listener]:
     """One listener per lane, with ``reuseport`` ready for ``add_shard`` where it is TCP.
+
+    The lanes are numbered from ``first``; ``beside`` are binds that are open already.
 
     RunError names ``where`` and the address that can't be bound.
     """
     lanes: list[Listener] = []
     try:
         for index, bind in enumerate(binds):
-            for family, address, v6only in _resolve(bind, binds, where):
+            for family, address, v6only in _resolve(bind, (*binds, *beside), where):
                 try:
                     path = bind.path if isinstance(bind, UnixBind) else None
                     with nullcontext() if path is None else lock_folder(path):
                         sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
-                        lanes.append(_listen(sock, backlog, len(lanes), path))
+                        lanes.append(_listen(sock, backlog, first + len(lanes), path))
                         lanes[-1].bind = index
+                        lanes[-1].given = bind.fd if isinstance(bind, FdBind) else -1
                 except OSError as error:
                     holder = _holder(bind, family, address, error)
                     raise RunError(_explain(where, bind, error) + holder) from error

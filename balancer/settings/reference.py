@@ -36,6 +36,8 @@ hold and who gave them.
   (`[{OF_APPS}.NAME]`) or one pool (`[{OF_POOLS}.NAME]`).
 - **TIME** is `30`, `30s`, `250ms` or `1h30m`; **SIZE** is `65536`, `64KiB` or `8MiB`. In a file
   both may be numbers, seconds and bytes.
+- *Another value is taken up* after `balancer reload`, which reads everything again: by the next
+  workers, which it starts; by the master, at once; or not before the next start or upgrade.
 - A flag without a value is `true` or `false` in a file and in a variable.
 - *several*: the flag may be repeated; a file has a list, a variable has commas between them
   (blanks, where a value may have commas itself).
@@ -101,6 +103,7 @@ COLUMNS: list[tuple[str, Callable[[Setting], str]]] = [
     ("Default", _default),
     ("What it does", lambda setting: _escape(setting.help)),
     ("Tables", lambda setting: _code(setting.tables)),
+    ("Another value is taken up", lambda setting: setting.taken.value),
 ]
 """What is said of each setting; a further attribute of the table of settings is a further row."""
 

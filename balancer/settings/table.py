@@ -51,6 +51,7 @@ from balancer.settings.kinds import (
     size,
 )
 from balancer.settings.logformat import DEFAULT_FORMAT
+from balancer.settings.taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +117,7 @@ class Setting:
         positional: It is an argument and has no flag.
         tables: The tables of a file that it may stand in, for one app (``apps``) or one pool of
             upstreams (``pools``); empty: it holds for the whole server.
+        taken: When a server that runs takes another value up.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Setting:
     env: tuple[str, ...]
     positional: bool
     tables: tuple[str, ...]
+    taken: Taken = Taken.BY_WORKERS
 
     @property
     def flag(self) -> str:
@@ -547,8 +550,26 @@ FOR_APPS_ONLY = frozenset({
 })  # fmt: skip
 """What means nothing to a proxy."""
 
+TAKEN = {
+    Taken.AT_ONCE: (
+        "bind", "backlog", "workers", "recall", "queue", "timeout", "boot_timeout",
+        "graceful_timeout", "drain_timeout", "drain_delay", "upstreams", "probe", "probe_interval",
+        "probe_timeout", "probe_rise", "probe_fall", "dns_max_ttl", "log_level",
+    ),
+    Taken.AT_START: (
+        "policy", "reload", "reload_dir", "reload_include", "reload_exclude", "pid", "name",
+        "control", "no_control",
+    ),
+}  # fmt: skip
+"""What a reload doesn't leave to the next workers."""
+_taken = {name: taken for taken, names in TAKEN.items() for name in names}
+
 SETTINGS: Mapping[str, Setting] = {
-    field.name: dataclasses.replace(field.metadata["setting"], name=field.name)
+    field.name: dataclasses.replace(
+        field.metadata["setting"],
+        name=field.name,
+        taken=_taken.get(field.name, Taken.BY_WORKERS),
+    )
     for field in dataclasses.fields(Settings)
     if "setting" in field.metadata
 }

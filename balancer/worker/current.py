@@ -94,7 +94,7 @@ class CurrentWorker:
     @property
     def addresses(self) -> tuple[str, ...]:
         """What the server listens on, one for each listener."""
-        return self._addresses
+        return tuple(each for each in self._addresses if each)  # "": a lane of other workers
 
     async def send(
         self, data: object, sockets: Sequence[Sendable] = (), *, seconds: float = SEND_PATIENCE
@@ -165,7 +165,7 @@ class CurrentWorker:
         ]  # fmt: skip
         if not lanes:
             raise UsageError(
-                f"{address}: this server doesn't listen there, but on {', '.join(self._addresses)}"
+                f"{address}: this server doesn't listen there, but on {', '.join(self.addresses)}"
             )
         for lane in lanes:
             if lane in self._by_kernel:

@@ -36,7 +36,8 @@ class FakeMaster:
         self.settings: list[Settings] = []
         self.result: Callable[[], int] = lambda: 0
 
-    def run(self, settings: Settings, hooks: Hooks | None) -> int:
+    def run(self, settings: Settings, hooks: Hooks | None, read: object) -> int:
+        assert callable(read)
         self.hooks = hooks
         self.settings.append(settings)
         return self.result()

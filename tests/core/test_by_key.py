@@ -490,7 +490,7 @@ def calls_of_a_move(queued: int) -> int:
 
 
 def test_a_policy_without_an_opinion_has_plain_lanes() -> None:
-    [lane] = Scheduler(1, RoundRobin).lanes
+    [lane] = Scheduler(1, RoundRobin).lanes.values()
     assert lane.by_key is None
     assert lane.queue is lane.joining
     assert not isinstance(RoundRobin(), Sticky)
@@ -509,7 +509,7 @@ class StickyMachine(SchedulerMachine):
         self.slots: dict[int, int] = {}
         self.keys: dict[int, tuple[int, bytes]] = {}  # by number: the lane, and the key
         self.scheduler = sticky_scheduler(2, limit=5)
-        self.oracles = [StickyLane(0.1), StickyLane(0.1)]
+        self.oracles = {0: StickyLane(0.1), 1: StickyLane(0.1)}
         for worker in (1, 2, 3):
             self.enter(worker, worker)
 
@@ -534,7 +534,8 @@ class StickyMachine(SchedulerMachine):
             self.window, self.exclusive, self.limit = window, exclusive, limit
             self.recall = recall
             self.shut.clear()
-            self.oracles = [StickyLane(recall), StickyLane(recall)]
+            self.begin_with_two_lanes()
+            self.oracles = {0: StickyLane(recall), 1: StickyLane(recall)}
             self.scheduler = sticky_scheduler(
                 2, window=window, limit=limit, recall=recall, lead=lead, exclusive=exclusive
             )
@@ -551,34 +552,41 @@ class StickyMachine(SchedulerMachine):
         self.ids = worker
         self.workers.add(worker)
         self.slots[worker] = slot
+        self.knows[worker] = set(self.lanes)
         self.scheduler.roster.join(worker, slot=slot)
+
+    @rule()
+    def add_lane(self) -> None:
+        self.oracles[self.last_lane + 1] = StickyLane(self.recall)
+        super().add_lane()
 
     @rule(key=st.sampled_from(KEYS[1:]))
     def accept_several(self, key: bytes) -> None:
         """One after the other, of one client: some have to wait."""
         for _ in range(3):
-            self.accept_once(0, key)
+            self.accept_once(min(self.lanes, default=0), key)
         self.settle()
 
     def accept_once(self, lane: int, key: bytes) -> None:
-        if self.scheduler.accepting(lane):
+        if lane in self.lanes and self.scheduler.accepting(lane):
             self.all += 1
             number = self.scheduler.accepted(lane, 3, key).number
             self.queued.add(number)
             self.keys[number] = lane, key
 
-    @rule(lane=st.integers(0, 1), key=st.sampled_from(KEYS), times=st.integers(1, 4))
-    def accept(self, lane: int, key: bytes, times: int) -> None:
-        for _ in range(times):
-            self.accept_once(lane, key)
+    @rule(data=st.data(), key=st.sampled_from(KEYS), times=st.integers(1, 4))
+    def accept(self, data: st.DataObject, key: bytes, times: int) -> None:
+        lane = self.a_lane(data)
+        for _ in range(times if lane is not None else 0):
+            self.accept_once(lane or 0, key)
         self.settle()
 
     def settle(self) -> None:
-        for lane in (0, 1):
+        for lane in sorted(self.lanes):
             while (late := self.scheduler.due_recall(lane)) is not None:
                 assert self.now - late.sent_at >= 0.1 - 1e-9
                 self.recall_from(late.worker)
-        for lane in (0, 1):
+        for lane in sorted(self.lanes):
             self.look(lane)
             while (connection := self.scheduler.assign(lane, self.now)) is not None:
                 expected = self.oracles[lane].next()
@@ -610,7 +618,12 @@ class StickyMachine(SchedulerMachine):
             },
             order,
             self.slots,
-            room_for(self.limit, sum(not roster.held(w) & Hold.CLOSED for w in self.workers)),
+            room_for(
+                self.limit,
+                sum(
+                    lane in self.knows[w] and not roster.held(w) & Hold.CLOSED for w in self.workers
+                ),
+            ),
         )
 
     def under_way(self, worker: int, lane: int) -> int:
@@ -619,7 +632,7 @@ class StickyMachine(SchedulerMachine):
     @invariant()
     def nobody_waits_beside_a_free_credit_but_for_a_young_hand_off(self) -> None:
         """Here: but for its own worker, which is well and busy; and no queue is too long."""
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             free = {w for w in self.workers if self.serves(w, lane.index)}
             free = {
                 worker
@@ -639,7 +652,7 @@ class StickyMachine(SchedulerMachine):
 
     @invariant()
     def queues_are_in_accept_order(self) -> None:
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             waiting = by_key(self.scheduler, lane.index).waiting
             for queue in (lane.queue, waiting.open, *waiting._own.values()):
                 numbers = [c.number for c in queue]
@@ -653,10 +666,8 @@ class StickyMachine(SchedulerMachine):
 
     @invariant()
     def accepting_means_room(self) -> None:
-        no_room = Hold.FULL | Hold.CLOSED
-        roomy = any(not self.scheduler.roster.held(worker) & no_room for worker in self.workers)
-        for lane in self.scheduler.lanes:
-            expected = roomy and len(lane.queue) < self.limit
+        for lane in self.scheduler.lanes.values():
+            expected = self.somebody_has_room(lane.index) and len(lane.queue) < self.limit
             assert self.scheduler.accepting(lane.index) == expected
 
 

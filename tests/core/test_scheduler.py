@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from balancer.core.books import Connection, Hold, Refusal
+from balancer.core.books import ANYBODY, Connection, Hold, Refusal
 from balancer.core.lead import STEP
 from balancer.core.pacing import LEAD, Lead
 from balancer.core.policy import LeastConnections, RoundRobin
@@ -545,6 +545,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.all = 0
         self.shut: set[tuple[int, int]] = set()
         self.exclusive: set[int] = set()
+        self.lanes = {0, 1}
+        self.last_lane = 1
+        self.knows: dict[int, set[int]] = {}  # by worker: the lanes that it was born with
 
     @rule(
         policy=st.sampled_from(sorted(WORKERS)),
@@ -564,6 +567,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not self.all:
             self.window, self.exclusive, self.lead = window, exclusive, lead
             self.shut.clear()
+            self.begin_with_two_lanes()
             self.scheduler = Scheduler(
                 2,
                 WORKERS[policy],
@@ -576,12 +580,16 @@ class SchedulerMachine(RuleBasedStateMachine):
             for worker in self.workers:
                 self.scheduler.roster.join(worker)
 
+    def begin_with_two_lanes(self) -> None:
+        self.lanes, self.last_lane = {0, 1}, 1
+        self.knows = {worker: {0, 1} for worker in self.workers}
+
     def settle(self) -> None:
-        for lane in (0, 1):
+        for lane in sorted(self.lanes):
             while (late := self.scheduler.due_recall(lane)) is not None:
                 assert self.now - late.sent_at >= 0.1 - 1e-9
                 self.recall_from(late.worker)
-        for lane in (0, 1):
+        for lane in sorted(self.lanes):
             while (connection := self.scheduler.assign(lane, self.now)) is not None:
                 assert connection.number in self.queued
                 assert connection.number not in self.inflight
@@ -608,8 +616,36 @@ class SchedulerMachine(RuleBasedStateMachine):
     def join(self) -> None:
         self.ids += 1
         self.workers.add(self.ids)
+        self.knows[self.ids] = set(self.lanes)
         self.scheduler.roster.join(self.ids)
         self.settle()
+
+    @rule()
+    def add_lane(self) -> None:
+        self.last_lane += 1
+        self.lanes.add(self.last_lane)
+        self.scheduler.roster.add_lane(self.last_lane)
+        self.settle()
+
+    @rule(data=st.data())
+    def remove_lane(self, data: st.DataObject) -> None:
+        if self.lanes:
+            lane = data.draw(st.sampled_from(sorted(self.lanes)))
+            queued = {c.number for c in self.scheduler.lanes[lane].queue}
+            given_up = self.scheduler.remove_lane(lane)
+            if any(c.lane == lane for c in self.inflight.values()):
+                assert given_up is None
+                return
+            assert given_up is not None
+            assert {c.number for c in given_up} == queued
+            self.lanes.discard(lane)
+            self.shut = {each for each in self.shut if each[1] != lane}
+            self.queued -= queued
+            self.dropped |= queued
+            self.settle()
+
+    def a_lane(self, data: st.DataObject) -> int | None:
+        return data.draw(st.sampled_from(sorted(self.lanes))) if self.lanes else None
 
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
@@ -629,9 +665,10 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.queued.add(number)
         self.settle()
 
-    @rule(lane=st.integers(0, 1))
-    def accept(self, lane: int) -> None:
-        if self.scheduler.accepting(lane):
+    @rule(data=st.data())
+    def accept(self, data: st.DataObject) -> None:
+        lane = self.a_lane(data)
+        if lane is not None and self.scheduler.accepting(lane):
             self.all += 1
             self.queued.add(self.scheduler.accepted(lane, 3).number)
             self.settle()
@@ -663,10 +700,11 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.shut.add((worker, connection.lane))
             self.settle()
 
-    @rule(data=st.data(), lane=st.integers(0, 1))
-    def close_lane(self, data: st.DataObject, lane: int) -> None:
-        if self.workers:
-            worker = data.draw(st.sampled_from(sorted(self.workers)))
+    @rule(data=st.data())
+    def close_lane(self, data: st.DataObject) -> None:
+        pairs = [(worker, lane) for worker in self.workers for lane in self.known(worker)]
+        if pairs:
+            worker, lane = data.draw(st.sampled_from(sorted(pairs)))
             self.shut.add((worker, lane))
             self.scheduler.roster.shut(worker, lane)
             self.settle()
@@ -681,7 +719,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def serves(self, worker: int, lane: int) -> bool:
         owner = self.scheduler.lanes[lane].owner
-        return (worker, lane) not in self.shut and (lane not in self.exclusive or owner == worker)
+        return (
+            lane in self.knows[worker]
+            and (worker, lane) not in self.shut
+            and (lane not in self.exclusive or owner == worker)
+        )
+
+    def known(self, worker: int) -> set[int]:
+        return self.knows[worker] & self.lanes
 
     @rule(data=st.data())
     def forge(self, data: st.DataObject) -> None:
@@ -725,27 +770,29 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def waiting(self) -> list[int]:
         """Who is queued beside a worker that is free."""
-        return [c.number for lane in self.scheduler.lanes if len(lane.free) for c in lane.queue]
+        return [
+            c.number for lane in self.scheduler.lanes.values() if len(lane.free) for c in lane.queue
+        ]
 
     @invariant()
     def every_connection_is_in_one_place(self) -> None:
         places = [self.queued, set(self.inflight), self.delivered, self.dropped]
         assert sum(map(len, places)) == self.all
         assert len(set().union(*places)) == self.all
-        queues = [c.number for lane in self.scheduler.lanes for c in lane.queue]
+        queues = [c.number for lane in self.scheduler.lanes.values() for c in lane.queue]
         assert set(queues) == self.queued
         assert self.scheduler.pending() == len(self.queued) + len(self.inflight)
 
     @invariant()
     def queues_are_in_accept_order(self) -> None:
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             numbers = [c.number for c in lane.queue]
             assert numbers == sorted(numbers)
 
     @invariant()
     def nobody_waits_beside_a_free_credit_but_for_a_young_hand_off(self) -> None:
         """Who may wait, and for whom: for a worker that isn't held and may answer any moment."""
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             if not lane.queue or not len(lane.free):
                 continue
             assert self.lead is not None
@@ -767,10 +814,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     def windows_hold_and_free_means_free(self) -> None:
         for worker in self.workers:
             mine = [c for c in self.inflight.values() if c.worker == worker]
-            for index in (0, 1):
+            for index in self.lanes:
                 assert sum(c.lane == index for c in mine) <= self.window
             assert self.scheduler.unacked(worker) == len(mine)
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             expected = {
                 worker
                 for worker in self.workers
@@ -783,11 +830,12 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def an_exclusive_lane_has_one_owner_if_anybody_can_be(self) -> None:
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
             able = {
                 worker
                 for worker in self.workers
                 if not self.scheduler.roster.held(worker) & Hold.CLOSED
+                and lane.index in self.knows[worker]
                 and (worker, lane.index) not in self.shut
             }
             if lane.index in self.exclusive:
@@ -795,10 +843,23 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def accepting_means_room(self) -> None:
-        no_room = Hold.FULL | Hold.CLOSED
-        roomy = any(not self.scheduler.roster.held(worker) & no_room for worker in self.workers)
-        for lane in self.scheduler.lanes:
+        for lane in self.scheduler.lanes.values():
+            roomy = self.somebody_has_room(lane.index)
             assert self.scheduler.accepting(lane.index) == (roomy and len(lane.queue) < 5)
+
+    def somebody_has_room(self, lane: int) -> bool:
+        no_room = Hold.FULL | Hold.CLOSED
+        return any(
+            lane in self.knows[worker] and not self.scheduler.roster.held(worker) & no_room
+            for worker in self.workers
+        )
+
+    @invariant()
+    def lanes_are_those_that_were_added_and_not_removed(self) -> None:
+        assert set(self.scheduler.lanes) == self.lanes
+        assert self.exclusive & self.lanes == {
+            lane.index for lane in self.scheduler.lanes.values() if lane.owner != ANYBODY
+        }
 
 
 TestInvariants = SchedulerMachine.TestCase

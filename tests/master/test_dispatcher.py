@@ -595,16 +595,16 @@ class TestClosing:
     async def test_settled_is_when_nothing_is_on_its_way(self) -> None:
         async with stage(recall=None) as s:
             with trio.fail_after(1):
-                await s.dispatcher.settled()
+                await s.dispatcher.lanes.settled()
             [worker] = s.add()
             s.connect(2)
             handoff = await worker.next()
             with trio.move_on_after(QUIET):
-                await s.dispatcher.settled()
+                await s.dispatcher.lanes.settled()
                 pytest.fail("one is in flight and one is queued")
             with trio.fail_after(DEADLINE):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(s.dispatcher.settled)
+                    nursery.start_soon(s.dispatcher.lanes.settled)
                     worker.answer(handoff)
                     await worker.take()
 

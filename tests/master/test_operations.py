@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from balancer.errors import RunError
+from balancer.master.live import Live
 from balancer.master.operations import Operations
 from balancer.settings import Settings
 
@@ -43,8 +44,9 @@ class Upstreams:
 
 def operations(nursery: trio.Nursery, upstreams: Upstreams | None) -> Operations:
     nothing = cast("Any", None)
+    rolling, behind = cast("Any", SimpleNamespace()), cast("Any", upstreams)
     return Operations(
-        Settings(), nothing, nothing, nothing, nothing, nursery, None, cast("Any", upstreams)
+        Live(Settings()), nothing, nothing, nothing, nothing, rolling, nursery, None, behind
     )
 
 

@@ -93,7 +93,13 @@ async def test_a_roll_sees_to_that() -> None:
         await server.all_ready()
         supervisor = server.supervisor
         operations = Operations(
-            server.settings, supervisor, server.dispatcher, server.ports, server.spawner, nursery
+            server.live,
+            supervisor,
+            server.dispatcher,
+            server.ports,
+            server.spawner,
+            server.rolling(),
+            nursery,
         )
         await operations.reload()
         await until(lambda: 3 in supervisor.workers)

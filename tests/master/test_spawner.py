@@ -13,15 +13,18 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from balancer.core.messages import ProtocolError
+from balancer.core.lifecycle import State
+from balancer.core.messages import Configure, ProtocolError, WorkerConfig
 from balancer.errors import BootError
 from balancer.forkserver.client import ForkServer
+from balancer.master.live import Edition
 from tests.faults.lab import process_state
-from tests.master.test_supervisor import DEADLINE, serving
+from tests.master.test_supervisor import DEADLINE, Server, serving
 from tests.support.wait import until
 
 if TYPE_CHECKING:
-    from balancer.core.messages import Configure
+    from balancer.core.messages import Spawn
+    from balancer.master.worker import WorkerHandle
 
 
 async def test_one_that_talks_nonsense_is_replaced(
@@ -122,3 +125,85 @@ async def test_one_that_was_let_go_and_hangs_is_not_left_behind() -> None:
         await wait_all_tasks_blocked()  # its end of the line is closed
         await server.spawner.close(0.1)
         await until(lambda: process_state(old) == "Z")  # or gone
+
+
+class TestOnTrial:
+    """A fork server that is tried out beside the one in use."""
+
+    @staticmethod
+    async def trial(server: Server, script: str) -> WorkerHandle:
+        """The worker that a trial has in slot 1."""
+        config = WorkerConfig(app=script, log_level="critical")
+        configure = Configure(config, "tests.master.workers", 5.0)
+        await server.spawner.try_out(configure, DEADLINE)
+        [slot] = server.supervisor.slots
+        edition = Edition(server.live.settings, lanes=server.ports.lanes)
+
+        async def before() -> None:
+            server.spawner.adopt()
+            server.live.edition = edition
+
+        with trio.fail_after(DEADLINE):
+            worker = await server.supervisor.introduce(slot, edition, before)
+        assert worker is not None
+        return worker
+
+    async def test_adopted_it_is_where_all_others_come_from(self) -> None:
+        async with serving() as server:
+            await server.all_ready()
+            before = server.spawner.pid
+            worker = await self.trial(server, "exit serve deaf")
+            assert worker.ready_at is not None
+            assert server.spawner.pid not in {None, before}
+            worker.signal(signal.SIGKILL)
+            await until(lambda: 3 in server.supervisor.workers)
+            await until(lambda: server.ready.get(1) is server.supervisor.workers[3])
+            # the script of the trial: who comes third is deaf
+            await until(lambda: server.supervisor.workers[3].state is State.STALLED)
+
+    async def test_rejected_it_leaves_no_trace(self) -> None:
+        async with serving() as server:
+            old = (await server.all_ready())[1]
+            before = server.spawner.pid
+            worker = await self.trial(server, "exit")
+            assert worker.ready_at is None
+            assert server.ready == {1: old}
+            server.spawner.reject()
+            server.spawner.reject()
+            assert server.spawner.pid == before
+            await until(lambda: len(server.spawner._unreaped) == 1)
+            old.signal(signal.SIGKILL)
+            await until(lambda: server.ready.get(1) not in {None, old})
+            assert server.ready[1].edition is server.live.edition
+
+    async def test_one_that_dies_while_it_forks_holds_up_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with serving(boot_timeout=60.0) as server:
+            old = (await server.all_ready())[1]
+            spawn = ForkServer.spawn
+
+            async def kill_it(link: ForkServer, request: Spawn, fds: list[int]) -> bool:
+                link.kill()
+                return await spawn(link, request, fds)
+
+            monkeypatch.setattr(ForkServer, "spawn", kill_it)
+            worker = await self.trial(server, "serve")
+            monkeypatch.undo()
+            assert worker.ready_at is None
+            server.spawner.reject()
+            assert server.ready == {1: old}
+
+    async def test_the_old_one_is_not_used_again_although_it_lives(self) -> None:
+        """It stays for its workers, while the new one dies."""
+        async with serving("serve", workers=1) as server:
+            await server.all_ready()
+            first = server.spawner._servers[-1]
+            await server.spawner.renew(DEADLINE)
+            assert first.link.alive
+            second = server.spawner._servers[-1]
+            second.link.kill()
+            await until(lambda: second not in server.spawner._servers)
+            server.supervisor.add_slot()
+            await until(lambda: 2 in server.ready)
+            assert server.spawner._servers[-1] not in {first, second}

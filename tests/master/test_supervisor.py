@@ -17,11 +17,16 @@ from balancer.core.lifecycle import State
 from balancer.core.messages import Configure, WorkerConfig
 from balancer.errors import AppError, BootError, RunError
 from balancer.master.dispatcher import Dispatcher
+from balancer.master.hooks import MasterHooks
+from balancer.master.live import Edition, Live
 from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
+from balancer.master.reload import Reloader
+from balancer.master.rolling import Rolling
 from balancer.master.spawner import Spawner
 from balancer.master.status import make_status
 from balancer.master.supervisor import Supervisor
+from balancer.master.surroundings import Surroundings
 from balancer.net.slots import SlotTable
 from balancer.settings import Settings, TcpBind
 from tests.net.children import no_descriptors_left
@@ -45,21 +50,44 @@ class Server:
         configure = Configure(
             config, "tests.master.workers", settings.graceful_timeout, settings.preload
         )
-        self.settings = settings
+        self.live = Live(settings)
+        self.configure = configure
         self.ports = Ports(settings)
         self.dispatcher = Dispatcher(
             1, policy=find_policy(settings), window=1, queue=100, recall=0.1
         )
+        self.live.edition = Edition(settings, lanes=self.ports.lanes)
         self.table = SlotTable.create()
         self.spawner = Spawner(configure, nursery)
         self.supervisor = Supervisor(
-            settings, self.dispatcher, self.ports, self.table, self.spawner, nursery
+            self.live, self.dispatcher, self.ports, self.table, self.spawner, nursery
         )
         for _ in range(settings.workers):
             self.supervisor.add_slot()
         self.ports.open(self.dispatcher)
         nursery.start_soon(self.dispatcher.run)
         nursery.start_soon(self.supervisor.watch_hearts)
+
+    def rolling(self) -> Rolling:
+        """What rolls the workers; there is no configuration to be read again."""
+        live, dispatcher, ports = self.live, self.dispatcher, self.ports
+        reloader = Reloader(
+            live,
+            Surroundings(),
+            lambda settings: (settings, 100),
+            lambda _: self.configure,
+            ports,
+            dispatcher,
+        )
+        return Rolling(
+            live,
+            reloader,
+            self.supervisor,
+            dispatcher,
+            ports,
+            self.spawner,
+            MasterHooks(live),
+        )
 
     @property
     def ready(self) -> dict[int, WorkerHandle]:
@@ -88,7 +116,7 @@ class Server:
 
     def status(self) -> Status:
         return make_status(
-            self.settings,
+            self.live.settings,
             "running",
             1.5,
             None,

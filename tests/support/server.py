@@ -176,13 +176,14 @@ class BalancerServer(Server):
 
     Positional arguments are added to the command line as they are; `app` is the APP argument
     (none: the demo); `upstreams` makes it `balancer proxy`; `binds` replaces `-b 127.0.0.1:0`;
-    `file` makes it `balancer run`, with so many `listeners`.
+    `file` makes it `balancer run`, with so many `listeners`; no `workers` leave their number to a
+    file.
     """
 
     def __init__(
         self,
         *args: str,
-        workers: int = 2,
+        workers: int | None = 2,
         app: str | None = None,
         upstreams: Sequence[str] = (),
         binds: tuple[str, ...] = ("127.0.0.1:0",),
@@ -196,7 +197,7 @@ class BalancerServer(Server):
     ) -> None:
         super().__init__(expect_exit=expect_exit, stop_deadline=stop_deadline)
         self.control = self.folder / "control.sock"
-        self.count = workers
+        self.count = workers or 0
         self._binds = listeners if file else len(binds)
         self._start_deadline = start_deadline
         self._ports: list[int] = []
@@ -206,7 +207,8 @@ class BalancerServer(Server):
         argv = [sys.executable, "-m", "balancer", *what]
         for bind in binds:
             argv += ["-b", bind]
-        argv += ["-w", str(workers), "--control", str(self.control), *args]
+        argv += ["--control", str(self.control), *args]
+        argv += ["-w", str(workers)] if workers is not None else []
         self.process = ServerProcess(argv, log=self.folder / "log", env=env, cwd=cwd)
 
     @property
