@@ -160,10 +160,9 @@ def test_apps_are_tried_as_in_a_worker(folder: Path) -> None:
     (source / "b.py").write_text("print('hello')\nasync def app(scope, receive, send): ...\n")
     result = invoke("check", "-c", "b.toml")
     assert result.exit_code == 4
-    assert [line for line in lines(result) if not line.startswith(" ")] == [
-        "app a:make(): the factory failed: ValueError: 1",
-        "app c:app: can't import c: ModuleNotFoundError: No module named 'c'",
-    ]
+    first, second = [line for line in lines(result) if not line.startswith(" ")]
+    assert first == "app a:make(): the factory failed: ValueError: 1"
+    assert second.startswith("app c:app: can't import c: ModuleNotFoundError: No module named 'c'")
 
 
 def test_whom_a_broken_app_has_started_goes_with_it(folder: Path) -> None:
@@ -212,7 +211,9 @@ def test_whom_a_broken_app_has_started_goes_with_it(folder: Path) -> None:
 )  # fmt: skip
 def test_gunicorns_flag(args: list[str], code: int, said: str) -> None:
     result = invoke(*args)
-    assert (result.exit_code, lines(result)) == (code, [said])
+    assert result.exit_code == code
+    (line,) = lines(result)
+    assert line.startswith(said)
 
 
 def test_gunicorns_other_flag_prints_everything() -> None:
