@@ -18,10 +18,10 @@ import pytest
 import trio
 
 from balancer.errors import RunError, UsageError
-from balancer.master.configure import configure
 from balancer.master.operations import Phase
 from balancer.master.plan import Plan
 from balancer.master.run import Master
+from balancer.master.surroundings import Surroundings
 from balancer.settings import Settings, TcpBind
 from balancer.settings.table import Service
 from tests.faults.upstream import Upstream
@@ -101,9 +101,20 @@ def whole(workers: int = 2, **services: Settings) -> Settings:
     )
 
 
+class Configuration:
+    """What a reload reads: ``settings``, which a test changes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __call__(self) -> tuple[Settings, None]:
+        return self.settings, None
+
+
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Master]:
-    with trio.fail_after(60), Master(settings, PLAN) as master:
+async def serving(settings: Settings, read: Configuration | None = None) -> AsyncIterator[Master]:
+    surroundings = Surroundings(read)
+    with trio.fail_after(60), Master(settings, PLAN, None, surroundings) as master:
         async with trio.open_nursery() as nursery:
             await nursery.start(master.serve)
             try:
@@ -145,15 +156,6 @@ def state(master: Master, upstream: Upstream, pool: str = "") -> UpstreamStatus:
         if each.address == address(upstream) and each.pool == pool
     ]
     return found
-
-
-async def roll(master: Master, settings: Settings) -> None:
-    """New workers by new settings: what a reload does when the upstreams are adopted."""
-    operations = master.operations
-    told = configure(settings, PLAN, operations._upstreams.book, "test")  # type: ignore[union-attr]
-    operations._spawner._configure = told
-    await operations.reload()
-    await until(lambda: operations.phase is Phase.RUNNING, deadline=30.0)
 
 
 @asynccontextmanager
@@ -277,8 +279,8 @@ async def test_drained_and_back_under_load(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_another_weight_and_another_list_under_load() -> None:
     with upstreams("a", "b", "c", "d") as (a, b, c, d):
-        before = whole(api=pool(a, b), site=QUICK)
-        async with serving(before) as master:
+        file = Configuration(whole(api=pool(a, b), site=QUICK))
+        async with serving(file.settings, file) as master:
             back = master.operations._upstreams
             assert back is not None
             async with load(master) as running:
@@ -305,7 +307,8 @@ async def test_another_weight_and_another_list_under_load() -> None:
                 assert state(master, a, "api").weight == 9
                 await attempts(running, 50)  # by workers who know only a and b
                 assert await ask(master) == "b"
-                await roll(master, whole(api=pool(a, c), new=pool(d)))
+                file.settings = whole(api=pool(a, c), new=pool(d))
+                await master.operations.reload(wait=True)
                 await until(lambda: not back.book.left)
                 assert {each.address for each in back.states()} == {
                     address(a), address(c), address(d)
@@ -316,10 +319,9 @@ async def test_another_weight_and_another_list_under_load() -> None:
                 assert await ask(master, 1) == "d"
 
                 # the file says another weight than before, and so does not the drain
-                other = whole(api=pool(f"{address(a)},weight=2", c), new=pool(d))
-                await back.adopt(other)
+                file.settings = whole(api=pool(f"{address(a)},weight=2", c), new=pool(d))
+                await master.operations.reload(wait=True)
                 assert state(master, a, "api").weight == 2
                 assert state(master, a, "api").state == "drained"
                 back.resume(address(a))
-                await roll(master, other)
                 assert await voices(master) == {"a", "c"}
