@@ -141,9 +141,15 @@ def _start(
     _warn(settings, unknown_variables(os.environ))
     _warn_of(settings, config)
     # after the settings, so that a wrong flag is refused at once
-    from balancer.master.run import run
+    from balancer.forkserver.launch import forget
 
-    code: int = run(settings, _hooks(config), read=partial(_load_again, read))
+    _prepare(settings, config)
+    try:
+        from balancer.master.run import run
+
+        code: int = run(settings, _hooks(config), read=partial(_load_again, read))
+    finally:
+        forget()
     return code
 
 
@@ -170,6 +176,21 @@ def _load_again(
 
 def _hooks(config: Config | None) -> Hooks | None:
     return None if config is None else Hooks(config.functions)
+
+
+def _prepare(settings: Settings, config: Config | None) -> None:
+    """Let the first fork server import while the master does.
+
+    Not beside hooks, which may change what it inherits in more ways than can be looked at.
+    """
+    if config is not None and config.functions:
+        return
+    from balancer.forkserver.launch import prepare
+    from balancer.master.budget import raise_limit
+
+    raise_limit()
+    variables = dict(each.partition("=")[::2] for each in settings.raw_env)
+    prepare(settings.chdir, variables)
 
 
 def _warn_of(settings: Settings, config: Config | None) -> None:

@@ -1,4 +1,4 @@
-"""``python -m balancer.forkserver FD``: started by the master, never by a person."""
+"""``python -m balancer.forkserver FD ENTRY``: started by the master, never by a person."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import sys
 from balancer.forkserver.process import main
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

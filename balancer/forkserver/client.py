@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -18,10 +17,12 @@ from balancer.core.messages import (
     Spawn,
     encode_packet,
 )
-from balancer.net.packets import NoRoomError, packet_pair, recv_packet, send_packet
+from balancer.forkserver.launch import launch
+from balancer.net.packets import NoRoomError, recv_packet, send_packet
 
 if TYPE_CHECKING:
     import socket
+    import subprocess
     from collections.abc import AsyncIterator
 
 __all__ = ["ForkServer"]
@@ -35,7 +36,7 @@ class ForkServer:
     dead.
     """
 
-    def __init__(self, process: trio.Process, sock: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
         self._process = process
         self._sock = sock
         self._decode = PacketDecoder[ForkServerMessage](ForkServerMessage)
@@ -45,21 +46,10 @@ class ForkServer:
     @classmethod
     async def start(cls, configure: Configure) -> ForkServer:
         """Start one; it says ``Warm`` or ``PreloadFailed`` when it has imported everything."""
-        near, far = packet_pair()
-        near.setblocking(False)
-        try:
-            with far:
-                process = await trio.lowlevel.open_process(
-                    [sys.executable, "-m", "balancer.forkserver", str(far.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[far.fileno()],
-                    start_new_session=True,
-                )
-        except BaseException:
-            near.close()
-            raise
-        server = cls(process, near)
-        send_packet(near, encode_packet(configure))
+        launched = await trio.to_thread.run_sync(launch, configure.entry)  # until exec() is done
+        server = cls(launched.process, launched.sock)
+        with suppress(BrokenPipeError):  # it has died: ``messages`` says so
+            send_packet(launched.sock, encode_packet(configure))
         return server
 
     @property
@@ -113,7 +103,13 @@ class ForkServer:
 
     async def wait(self) -> int:
         """Reap it; its exit code."""
-        return await self._process.wait()
+        if self._process.poll() is None:
+            pidfd = os.pidfd_open(self._process.pid)
+            try:
+                await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        return self._process.wait()
 
     def kill(self) -> None:
         """End it at once; its workers live on."""

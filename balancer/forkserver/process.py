@@ -71,13 +71,14 @@ class _Child:
     process: ForkProcess | None = None
 
 
-def main(fd: int) -> NoReturn:
+def main(fd: int, entry: str) -> NoReturn:
     """Serve the master on an inherited socket until it is gone and every worker too."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         # TERM too: a service manager may send it to every process, and somebody has to reap.
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=fd) as sock:
         sock.set_inheritable(False)
+        importlib.import_module(entry)  # the same as will be configured: the master may be busy yet
         packet, _fds = recv_packet(sock)
         if packet:
             configure = PacketDecoder[ForkServerRequest](ForkServerRequest)(packet)

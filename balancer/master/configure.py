@@ -9,6 +9,7 @@ import msgspec
 
 from balancer.core.messages import Configure, PoolPlace, WorkerConfig, encode_packet
 from balancer.errors import UsageError
+from balancer.forkserver.launch import WORKER_ENTRY
 from balancer.net.packets import MAX_PACKET
 from balancer.settings.table import Service
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["configure"]
 
-WORKER_ENTRY = "balancer.worker.entry"
 OWN = frozenset({
     "shared_accept", "master_pid", "services", "program", "instance", "pool", "edition",
 })  # fmt: skip

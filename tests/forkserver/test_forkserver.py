@@ -128,7 +128,7 @@ def fork_server(
     log = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, after who writes to it)
     with far:
         process = subprocess.Popen(
-            [sys.executable, "-m", "balancer.forkserver", str(far.fileno())],
+            [sys.executable, "-m", "balancer.forkserver", str(far.fileno()), ENTRY],
             pass_fds=[far.fileno()],
             start_new_session=True,
             stderr=log,
