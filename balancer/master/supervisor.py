@@ -235,11 +235,12 @@ class Supervisor:
         if worker.ready_at is None:
             await self._reap(worker)  # its exit code may be all that is ever said
         self._succession.after(worker, slot)
+        follows = self._succession.outlook(slot)
         if slot.vacant and not slot.kept and slot in self.slots:
             self.retire_slot(slot)
         await self._reap(worker)
         await self._coroner.examine(worker, slot)
-        report(worker, handed_on, self._succession.outlook(slot))
+        report(worker, handed_on, follows)
         self._hooks.child_exit(worker)
         self.recycler.forget(worker)
         del self._crew.unreported[worker.id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -16,15 +15,14 @@ from tests.support.server import BalancerServer, ready
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
-    """Exit code, what was said but for the banner, and how long it took."""
+def _fails(app: str, *args: str) -> tuple[int, list[str]]:
+    """Exit code, and what was said but for the banner."""
     server = BalancerServer(*args, workers=2, app=app)
-    start = monotonic()
     with server.process as process:
         code = process.wait(15)
         assert not process.survivors(deadline=1.0)
         said = [line for line in process.log_lines() if "[INFO]" not in line]
-    return code, said, monotonic() - start
+    return code, said
 
 
 @pytest.mark.parametrize(
@@ -40,17 +38,17 @@ def _fails(app: str, *args: str) -> tuple[int, list[str], float]:
 def test_an_app_that_is_not_there_ends_the_server_at_once(
     app: str, says: str, args: tuple[str, ...]
 ) -> None:
-    code, said, seconds = _fails(app, *args)
+    code, said = _fails(app, *args)
     assert code == 4
     sentences = [line for line in said if re.search(says, line)]
     assert sentences, said
     assert re.search(rf"app {re.escape(app)}: {says}", said[-1]), said
     assert "Traceback" not in "\n".join(said)
-    assert seconds < 5
+    assert "next one in" not in "\n".join(said)
 
 
 def test_a_worker_that_dies_at_its_start_is_tried_three_times() -> None:
-    code, said, _ = _fails(f"{APPS}dead()")
+    code, said = _fails(f"{APPS}dead()")
     assert code == 3
     assert re.search(r"no worker became ready: the last one exited with 3", said[-1]), said
     assert 3 <= sum("exited with 3" in line for line in said[:-1]) <= 4
@@ -66,7 +64,8 @@ def test_a_crash_loop_backs_off_while_the_others_serve(policy: str, tmp_path: Pa
         before = len(server.log_lines())
         server.kill(2)
         delays = [_next_delay(server, before, count) for count in range(1, 4)]
-        assert all(0.7 * 0.1 * 2**n <= delay <= 0.1 * 2**n for n, delay in enumerate(delays))
+        for n, delay in enumerate(delays):  # a quarter is jitter, and it is said to a tenth
+            assert 0.75 * 0.1 * 2**n - 0.05 <= delay <= 0.1 * 2**n
         assert {raw.get(server.port).worker for _ in range(10)} == {1}
         assert any(each["state"] == "backoff" for each in server.status()["workers"])
         broken.unlink()
@@ -126,9 +125,8 @@ def test_a_stop_waits_for_no_worker_that_boots(tmp_path: Path) -> None:
         server.wait_for(
             lambda status: any(w["state"] == "starting" and w["pid"] for w in status["workers"])
         )
-        start = monotonic()
         server.finish()
-        assert monotonic() - start < 1
+        assert not [line for line in server.log_lines() if "didn't end in time" in line]
 
 
 def test_a_preload_that_fails_at_a_reload_keeps_the_old_workers(tmp_path: Path) -> None:
