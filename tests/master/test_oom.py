@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from balancer.master.oom import OutOfMemory
+from balancer.master.oom import OutOfMemory, _own_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 BY_KERNEL = "was killed by the kernel for want of memory"
 
@@ -103,3 +107,51 @@ def test_without_groups_the_machines_count_is_asked(tmp_path: Path) -> None:
 
 def test_nothing_can_be_read(tmp_path: Path) -> None:
     assert OutOfMemory(str(tmp_path)).explain() is None
+
+
+EATER = """
+import os, signal, sys
+from balancer.master.oom import OutOfMemory
+with open(sys.argv[1], "w") as procs:
+    procs.write(str(os.getpid()))
+watch = OutOfMemory()
+child = os.fork()
+if not child:
+    eaten = []
+    while True:
+        eaten.append(bytearray(b"x") * (1 << 20))
+_, status = os.waitpid(child, 0)
+assert os.WTERMSIG(status) == signal.SIGKILL, status
+print(watch.explain())
+"""
+
+
+@contextmanager
+def limited_group(size: int) -> Iterator[Path]:
+    """A control group of this machine's; what joins it by this file has so much memory."""
+    group = _own_group(Path("/"))
+    folder = group[1] / f"balancer-test-{os.getpid()}"
+    limit = "memory.max" if group[2] else "memory.limit_in_bytes"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error.strerror}")
+    try:
+        if not (folder / limit).exists():
+            pytest.skip("the memory controller isn't enabled for groups below ours")
+        (folder / limit).write_text(str(size))
+        yield folder / "cgroup.procs"
+    finally:
+        folder.rmdir()
+
+
+def test_the_kernel_itself() -> None:
+    with limited_group(64 << 20) as procs:
+        done = subprocess.run(
+            [sys.executable, "-c", EATER, str(procs)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.stdout == f"{BY_KERNEL} (cgroup limit 64 MiB)\n", done.stderr
