@@ -74,7 +74,7 @@ async def test_a_worker_sees_it_at_once() -> None:
             seen = trio.current_time()
             assert watcher.row().down
             assert len(answered) == 3
-            assert seen - answered[-1] < config.probe_interval
+            assert seen - answered[-1] < config.pools[0].probe_interval
             await watcher.said("it answers 500")
         nursery.cancel_scope.cancel()
 
