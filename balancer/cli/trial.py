@@ -47,7 +47,7 @@ def try_apps(settings: Settings) -> list[BalancerError]:
     configs = [
         WorkerConfig(
             app=each.app, interface=each.interface, factory=each.factory, app_dir=each.app_dir,
-            user=each.user, group=each.group,
+            user=each.user, group=each.group, initgroups=each.initgroups, umask=each.umask,
         )
         for each in servers
         if each.app is not None
@@ -112,13 +112,14 @@ def _how(code: int) -> str:
 
 def main(answer: int) -> None:
     """Find each app, and write down what is wrong with them."""
-    from balancer.net.identity import take_on
+    from balancer.net.identity import set_umask, take_on
     from balancer.worker.app import find_app
 
     configs = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[WorkerConfig])
     wrong: list[BalancerError] = []
     try:
-        take_on(configs[0].user, configs[0].group)
+        set_umask(configs[0].umask)
+        take_on(configs[0].user, configs[0].group, initgroups=configs[0].initgroups)
         for config in configs:
             try:
                 find_app(config)

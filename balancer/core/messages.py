@@ -152,6 +152,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     upstream_verify: bool = True
     user: int | None = None
     group: int | None = None
+    initgroups: bool = True
+    umask: int | None = None
     pool: PoolPlace | None = None  # of a proxy
     edition: int = 1  # of the list of all upstreams
     services: tuple[WorkerConfig, ...] = ()  # several apps and pools; empty: the one above

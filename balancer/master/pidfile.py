@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balancer.errors import RunError
+from balancer.net.unix import lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +46,9 @@ def pid_file(path: str | None, where: str = "-p") -> Iterator[None]:
         yield
         return
     try:
-        _check_stale(Path(path))
-        _write(Path(path))
+        with lock_folder(path):  # two servers that start together
+            _check_stale(Path(path))
+            _write(Path(path))
     except OSError as error:
         raise RunError(f"{where} {path}: {error.strerror or error}") from None
     try:
@@ -98,12 +101,17 @@ def _wrote(pid: int, written: float) -> bool:
 
 
 def _start_time(pid: int) -> float | None:
-    """When a process started, in seconds of ``time.time()``; None where there is no /proc."""
+    """When a process started, in seconds of ``time.time()``; None where there is no /proc.
+
+    One that has ended, and whose parent doesn't care, never wrote anything: it started never.
+    """
     try:
         # the second field is the command, in brackets, and may hold any byte
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
+    if fields[0] == b"Z":
+        return math.inf
     since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 

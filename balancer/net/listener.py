@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from balancer.errors import RunError
 from balancer.net.holder import holder_of_path, holder_of_port
-from balancer.net.unix import bind_path, identity, lock_folder
+from balancer.net.unix import OURS, FileAccess, bind_path, identity, lock_folder
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 
 if TYPE_CHECKING:
@@ -204,10 +204,12 @@ def open_listeners(
     reuseport: bool = False,
     first: int = 0,
     beside: tuple[Bind, ...] = (),
+    access: FileAccess = OURS,
 ) -> list[Listener]:
     """One listener per lane, with ``reuseport`` ready for ``add_shard`` where it is TCP.
 
-    The lanes are numbered from ``first``; ``beside`` are binds that are open already.
+    The lanes are numbered from ``first``; ``beside`` are binds that are open already;
+    ``access`` is for the files of UNIX sockets.
 
     RunError names ``where`` and the address that can't be bound.
     """
@@ -218,7 +220,10 @@ def open_listeners(
                 try:
                     path = bind.path if isinstance(bind, UnixBind) else None
                     with nullcontext() if path is None else lock_folder(path):
-                        sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
+                        if path is None:
+                            sock = _open(bind, family, address, v6only=v6only, reuseport=reuseport)
+                        else:
+                            sock = bind_path(path, access)
                         lanes.append(_listen(sock, backlog, first + len(lanes), path))
                         lanes[-1].bind = index
                         lanes[-1].given = bind.fd if isinstance(bind, FdBind) else -1
@@ -279,8 +284,6 @@ def _open(
 ) -> socket.socket:
     if isinstance(bind, FdBind):
         return _adopt(bind.fd)
-    if isinstance(bind, UnixBind):
-        return bind_path(bind.path)
     if not reuseport:
         return _tcp(family, address, v6only=v6only)
     # Without SO_REUSEPORT first: with it, a second server on the port would go unnoticed.
@@ -343,7 +346,8 @@ def _name(sock: socket.socket) -> str:
     """The address as a user would type it into a client."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
+        # an abstract one, which only systemd can have opened for us, is bytes and begins with a NUL
+        return f"unix:@{os.fsdecode(name[1:])}" if isinstance(name, bytes) else f"unix:{name}"
     host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
     return f"http://{host}:{name[1]}"
 

@@ -24,6 +24,7 @@ import stat
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 from balancer.errors import RunError
@@ -31,7 +32,9 @@ from balancer.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LogFile", "check_log_file"]
+    from balancer.net.unix import FileAccess
+
+__all__ = ["LogFile", "check_log_file", "make_log_file"]
 
 logger = logging.getLogger("balancer")
 
@@ -42,6 +45,25 @@ LAST_PATIENCE = 0.5
 """Seconds for the last lines."""
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 MODE = 0o644
+
+
+def make_log_file(path: str, access: FileAccess) -> None:
+    """Make it where there is none, for those who will write to it.
+
+    Workers that are somebody else by then can't make one in root's folder, and couldn't open one
+    of root's again after a rotation.  A file that is there stays whose it is: in a folder that the
+    workers' user can write to, it might be a link to any other.  What doesn't work is no error
+    here: whoever opens it will say so.
+    """
+    if path == STDOUT or access.user is None:
+        return
+    with suppress(OSError):  # FileExistsError above all
+        with access.masked():
+            fd = os.open(path, FLAGS | os.O_EXCL, MODE)
+        try:
+            os.fchown(fd, access.user, -1 if access.group is None else access.group)
+        finally:
+            os.close(fd)
 
 
 def check_log_file(path: str, where: str) -> None:

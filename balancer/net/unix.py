@@ -18,13 +18,14 @@ import os
 import socket
 import stat
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bind_path", "identity", "lock_folder"]
+__all__ = ["FileAccess", "bind_path", "identity", "lock_folder"]
 
 PATIENCE = 2.0
 """Seconds for another server to look and listen, which takes it some milliseconds."""
@@ -34,6 +35,40 @@ KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a FIFO",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class FileAccess:
+    """For whom a file is that the master makes; None leaves it as it would be.
+
+    To connect to a UNIX socket is to write to it: with the usual mask, 022, only its owner can.
+    """
+
+    umask: int | None = None
+    user: int | None = None
+    group: int | None = None
+
+    @contextmanager
+    def masked(self) -> Iterator[None]:
+        """What is made meanwhile has these permissions; for a moment that holds for all threads.
+
+        Not chmod() afterwards: it follows a link that somebody puts there in between.
+        """
+        before = None if self.umask is None else os.umask(self.umask)
+        try:
+            yield
+        finally:
+            if before is not None:
+                os.umask(before)
+
+    def give(self, path: str) -> None:
+        """Give it its owner; a link is not followed."""
+        if self.user is not None or self.group is not None:
+            user, group = (-1 if each is None else each for each in (self.user, self.group))
+            os.chown(path, user, group, follow_symlinks=False)
+
+
+OURS = FileAccess()
 
 
 @contextmanager
@@ -65,12 +100,17 @@ def _lock(fd: int) -> None:
     # Whoever can read a folder can lock it, for ever: that must not keep a server from starting.
 
 
-def bind_path(path: str) -> socket.socket:
-    """Bind a path; a socket file that nobody listens on any more is replaced."""
+def bind_path(path: str, access: FileAccess = OURS) -> socket.socket:
+    """Bind a path; a socket file that nobody listens on any more is replaced.
+
+    ``access`` holds before anybody can connect, which needs listen().
+    """
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path)
+        with access.masked():
+            sock.bind(path)
+        access.give(path)
     except BaseException:
         sock.close()
         raise

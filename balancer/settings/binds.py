@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from balancer.settings.hostport import DIGITS, check_unix_path, join_host_port, split_ipv6
 
-__all__ = ["DEFAULT_BIND", "Bind", "FdBind", "TcpBind", "UnixBind", "parse_bind"]
+__all__ = ["DEFAULT_BIND", "Bind", "FdBind", "TcpBind", "UnixBind", "parse_admin", "parse_bind"]
 
 DEFAULT_PORT = 8000
 ANY = "0.0.0.0"
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+_HAS_PORT = re.compile(r":[0-9]+$", re.ASCII)
 _FORMS = "write HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://N"
 
 
@@ -68,6 +69,21 @@ def parse_bind(text: str) -> Bind:
     if "://" in text:
         raise ValueError(f"a bind has no scheme; {_FORMS}")
     return _parse_tcp(text)
+
+
+def parse_admin(text: str) -> TcpBind | UnixBind:
+    """The address of health checks: one bind, with a port, as nobody means 8000.
+
+    Raises:
+        ValueError: the text is none of the forms.
+    """
+    forms = "write HOST:PORT, [IPV6]:PORT or unix:PATH"
+    bind = parse_bind(text)
+    if isinstance(bind, FdBind):
+        raise ValueError(f"can't be a descriptor; {forms}")
+    if isinstance(bind, TcpBind) and not _HAS_PORT.search(text):
+        raise ValueError(f"has no port; {forms}")
+    return bind
 
 
 def _parse_fd(text: str) -> FdBind:

@@ -36,7 +36,7 @@ LACKING = frozenset({
     "enable_backlog_metric", "enable_stdio_inheritance", "errorlog", "forwarder_headers",
     "header_map", "http2_cleartext", "http2_initial_window_size",
     "http2_max_concurrent_streams", "http2_max_frame_size", "http2_max_header_list_size",
-    "http_parser", "http_protocols", "initgroups", "keyfile", "limit_request_field_size",
+    "http_parser", "http_protocols", "keyfile", "limit_request_field_size",
     "logconfig", "logconfig_dict", "logconfig_json", "logger_class", "on_dirty_starting",
     "paste", "permit_obsolete_folding", "permit_unconventional_http_method",
     "permit_unconventional_http_version", "pre_exec", "print_config", "protocol",
@@ -44,7 +44,7 @@ LACKING = frozenset({
     "reload_extra_files", "reuse_port", "secure_scheme_headers", "sendfile", "spew",
     "ssl_context", "ssl_version", "statsd_host", "statsd_prefix", "strip_header_spaces",
     "suppress_ragged_eofs", "syslog", "syslog_addr", "syslog_facility", "syslog_prefix",
-    "tmp_upload_dir", "umask", "uwsgi_allow_ips", "worker_class", "worker_tmp_dir",
+    "tmp_upload_dir", "uwsgi_allow_ips", "worker_class", "worker_tmp_dir",
 })  # fmt: skip
 
 WORKER_CLASSES = {
@@ -72,6 +72,8 @@ def translate(name: str, value: object) -> tuple[str, object] | None:
         setting, value = WORKER_CLASSES.get(_class_name(value), ("", value))
     elif name == "limit_request_field_size":
         return _field_size(value)
+    elif name == "umask" and type(value) is int:
+        return name, f"{value:03o}"  # which of a number's spellings it was is lost
     else:
         setting = RENAMED.get(name, name)
     return (setting, value) if setting in SETTINGS else None

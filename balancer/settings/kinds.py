@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from balancer.settings.app import check_app
-from balancer.settings.binds import parse_bind
+from balancer.settings.binds import parse_admin, parse_bind
 from balancer.settings.cpus import MAX_WORKERS, usable_cpus
 from balancer.settings.logformat import check_log_format
 from balancer.settings.policy import check_policy, check_worker_policy
@@ -26,10 +26,13 @@ from balancer.settings.upstream import MAX_WEIGHT, check_upstream, upstream_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from balancer.settings.binds import Bind
+
 __all__ = [
-    "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT", "NAME",
-    "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH", "SWITCH",
-    "TOKEN", "UPSTREAMS", "USER", "VARIABLES", "WEIGHTS", "WORKERS", "WORKER_POLICY",
+    "ADMIN", "APP", "BINDS", "FILE", "FOLDER", "FOLDERS", "GROUP", "HOST", "LOG_FILE", "LOG_FORMAT",
+    "NAME", "PATH", "PATTERNS", "PEERS", "PID_FILE", "POLICY", "PROBE", "RECALL", "ROOT_PATH",
+    "SWITCH", "TOKEN", "UMASK", "UPSTREAMS", "USER", "VARIABLES", "WEIGHTS", "WORKERS",
+    "WORKER_POLICY",
     "Inline", "Kind", "choice", "count", "duration", "percent", "size",
 ]  # fmt: skip
 
@@ -37,6 +40,7 @@ _NUMBERS = (int, float, str)
 MAX_ID = 2**32 - 2  # the last one means "unchanged" to the system calls
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110 5.6.2
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?").fullmatch
+_OCTAL = re.compile(r"(?:0o)?0?[0-7]{1,3}", re.ASCII).fullmatch
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -274,6 +278,17 @@ def _group(text: str) -> int:
         raise ValueError("there is no such group") from None
 
 
+def _umask(text: str) -> int:
+    if not _OCTAL(text):
+        raise ValueError("not an octal number from 0 to 777, such as 022")
+    return int(text, 8)
+
+
+def _admin(text: str) -> Bind | None:
+    return None if text == "off" else parse_admin(text)
+
+
+ADMIN = Kind("ADDRESS", _admin)
 BINDS = Kind("ADDRESS", parse_bind, wants="a string or a list of strings", many=True)
 WORKERS = Kind("N", _workers, toml=(int, str), wants="a number")
 RECALL = Kind("TIME", _recall, _show_recall, _NUMBERS, "a duration")
@@ -305,5 +320,7 @@ LOG_FORMAT = Kind("FORMAT", check_log_format)
 NAME = Kind("NAME", _name)
 APP = Kind("APP", check_app)
 SWITCH = Kind("", _switch, _show_switch, (bool,), "true or false")
+# A number in a file is decimal in one and octal in the next, and 22 is a mask in both.
+UMASK = Kind("MASK", _umask, "{:03o}".format, wants='an octal number in quotes, such as "022"')
 USER = Kind("USER", _user, toml=(int, str), wants="a user's name or number")
 GROUP = Kind("GROUP", _group, toml=(int, str), wants="a group's name or number")

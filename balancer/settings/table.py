@@ -18,6 +18,7 @@ from balancer.settings.app import Interface
 from balancer.settings.binds import DEFAULT_BIND, Bind
 from balancer.settings.cpus import usable_cpus
 from balancer.settings.kinds import (
+    ADMIN,
     APP,
     BINDS,
     FILE,
@@ -38,6 +39,7 @@ from balancer.settings.kinds import (
     ROOT_PATH,
     SWITCH,
     TOKEN,
+    UMASK,
     UPSTREAMS,
     USER,
     VARIABLES,
@@ -267,6 +269,15 @@ class Settings:
     group: int | None = _setting(
         None, GROUP, WORK, "the group that workers run as", short="-g", default_text="the user's"
     )
+    initgroups: bool = _setting(
+        True, SWITCH, WORK, "workers have all groups of their user, not only its own",
+        aliases=(Alias("--no-initgroups", "", "false"),),
+    )  # fmt: skip
+    umask: int | None = _setting(
+        None, UMASK, WORK,
+        "which permissions files don't get that workers make, and UNIX sockets: octal, as in 022",
+        short="-m", default_text="the master's",
+    )  # fmt: skip
     preload: bool = _setting(
         False, SWITCH, WORK, "import the app once, before the workers are forked",
         aliases=(Alias("--no-preload", "", "false"),),
@@ -509,6 +520,10 @@ class Settings:
     no_control: bool = _setting(
         False, SWITCH, MANAGE, "make no control socket",
         aliases=(Alias("--no-control-socket", "", "true"),),
+    )  # fmt: skip
+    admin: Bind | None = _setting(  # noqa: RUF009 - a bind can't be changed
+        None, ADMIN, MANAGE, "answer health checks (/healthz and /readyz) at HOST:PORT or "
+        "unix:PATH, from the master: also when every worker is busy", default_text="off",
     )  # fmt: skip
     services: tuple[Service, ...] = ()
     """What is served, where a file's tables say more than one thing; empty: ``app``, or

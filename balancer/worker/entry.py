@@ -28,7 +28,7 @@ from balancer.core.messages import BootFailed, encode_frame
 from balancer.errors import AppError, BalancerError
 from balancer.net.endpoints import EndpointTable
 from balancer.net.handoff import HandoffReceiver
-from balancer.net.identity import take_on
+from balancer.net.identity import set_umask, take_on
 from balancer.net.mailbox import Mailbox
 from balancer.net.slots import SlotTable, SlotWriter
 from balancer.settings import Interface
@@ -83,6 +83,7 @@ def read_hooks(config: WorkerConfig) -> None:
 
 def preload(config: WorkerConfig) -> None:
     """Import the app once, before the workers are forked."""
+    set_umask(config.umask)
     forbid_servers()
     adopt(config.program)
     for each in services(config):
@@ -101,6 +102,7 @@ def main(config: WorkerConfig, spawn: Spawn, fds: list[int]) -> int:
     hooks = WorkerHooks(config, load_hooks(config.config), spawn.worker, spawn.slot)
     _signals(early, hooks)
     redirect(extras)
+    set_umask(config.umask)
     log.configure(config.log_level)
     os.environ.update(spawn.env)
     os.environ["BALANCER_WORKER_ID"] = str(spawn.worker)
@@ -130,7 +132,7 @@ def _work(
     try:
         access = open_access_log(config, spawn.worker)
         hooks.post_fork()
-        take_on(config.user, config.group)
+        take_on(config.user, config.group, initgroups=config.initgroups)
         adopt(config.program)
         found = [(each, find_app(each)) for each in services(config)]
         born_with = (

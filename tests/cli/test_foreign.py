@@ -20,8 +20,6 @@ OF_SERVE = {
     flag for param in serve.params if isinstance(param, click.Option) for flag in param.opts
 }
 HELP = {"-h", "--help"}
-# those of a running server, that are being built
-PENDING = {"-m", "--umask", "--initgroups"}
 
 
 def flags(program: str) -> list[str]:
@@ -51,7 +49,7 @@ def test_every_flag_is_ours_or_explained(theirs: dict[str, list[str]]) -> None:
     assert len(theirs["gunicorn"]) > 100
     assert len(theirs["uvicorn"]) > 50
     for program, names in theirs.items():
-        unknown = set(names) - OURS - OF_SERVE - HELP - set(FOREIGN) - PENDING
+        unknown = set(names) - OURS - OF_SERVE - HELP - set(FOREIGN)
         assert not unknown, f"{program} has {unknown}: make it an alias, or a row of cli/foreign.py"
 
 

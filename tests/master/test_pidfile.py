@@ -112,3 +112,11 @@ def test_a_file_that_cannot_be(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(RunError) as caught, pid_file(str(tmp_path / name)):
         pass
     assert str(caught.value) == f"-p {tmp_path / name}: {reason}"
+
+
+def test_a_process_that_has_ended_is_stale_also_while_nobody_has_reaped_it(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        path.write_text(f"{zombie.pid}\n")
+        with pid_file(str(path)):
+            assert path.read_text() == f"{os.getpid()}\n"

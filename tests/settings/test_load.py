@@ -42,6 +42,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "workers_max_rss": ("512MiB", 512 << 20),
     "user": ("nobody", 65534),
     "group": ("0", 0),
+    "initgroups": ("false", False),
+    "umask": ("027", 0o027),
     "preload": ("true", True),
     "policy": ("least-connections", "least-connections"),
     "worker_weights": ("1,1", (1, 1)),
@@ -107,6 +109,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "name": ("web", "web"),
     "control": ("/run/b.sock", "/run/b.sock"),
     "no_control": ("true", True),
+    "admin": ("127.0.0.1:9", TcpBind("127.0.0.1", 9)),
 }
 
 COUNT = [("x", "not a whole number"), ("1.5", "not a whole number"), ("1_0", "not a whole number"),
@@ -164,6 +167,11 @@ BAD: dict[str, list[tuple[str, str]]] = {
     "workers_max_rss": [("1", "must be at least 1MiB"), *SIZE],
     "user": [("nobody ", "there is no such user"), ("4294967295", "must be at most 4294967294")],
     "group": [("", "there is no such group"), ("-1", "there is no such group")],
+    "initgroups": SWITCH,
+    "umask": [
+        (text, "not an octal number from 0 to 777, such as 022")
+        for text in ("8", "1000", "-1", "0x1f", "", "u=rwx")
+    ],
     "preload": SWITCH,
     "policy": [
         ("fair", f"must be one of {', '.join(WORKER_NAMES)}, or module:Class for one of your own"),
@@ -258,6 +266,13 @@ BAD: dict[str, list[tuple[str, str]]] = {
              ("a\nb", "a name has 1 to 64 printable characters")],
     "control": PATH,
     "no_control": SWITCH,
+    "admin": [
+        ("localhost", "has no port; write HOST:PORT, [IPV6]:PORT or unix:PATH"),
+        ("[::1]", "has no port; write HOST:PORT, [IPV6]:PORT or unix:PATH"),
+        ("fd://3", "can't be a descriptor; write HOST:PORT, [IPV6]:PORT or unix:PATH"),
+        ("9000", "a port needs a colon; did you mean :9000?"),
+        (":65536", "the port must be a number from 0 to 65535"),
+    ],
 }  # fmt: skip
 
 

@@ -105,7 +105,19 @@ def test_one_warning_names_all_that_has_no_effect(write: Write) -> None:
         "conf.py: no effect here: apps, daemon, pre_exec, statsd_host, worker_class; "
         "no setting: worker (did you mean workers?), post_forked (did you mean post_fork?)"
     )
-    assert config.given == []
+    assert [each.setting for each in config.given] == ["umask"]
+
+
+def test_a_mask_is_a_number_here_and_octal_in_quotes_elsewhere(
+    write: Write, tmp_path: Path
+) -> None:
+    assert load(file=read("umask = 0o027\n", write)).umask == 0o027
+    assert load(file=read("umask = 0\n", write)).umask == 0
+    assert load(file=read("umask = '022'\n", write)).umask == 0o022
+    toml = tmp_path / "x.toml"
+    toml.write_text("umask = 22\n")
+    with pytest.raises(UsageError, match=r"umask = 22: must be an octal number in quotes"):
+        load(file=str(toml))
 
 
 def test_functions_are_hooks(write: Write) -> None:
