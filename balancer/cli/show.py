@@ -39,6 +39,8 @@ def show_status(status: Status) -> str:
     if master.reload_error is not None:
         text = f"the last reload was given up: {master.reload_error}"
         lines.append(click.style(text, fg="red"))
+    if master.admin:
+        lines.append(f"health checks: {', '.join(master.admin)}")
     lines += [
         "",
         *_table(_WORKERS, [_worker(worker) for worker in status.workers]),

@@ -164,7 +164,8 @@ class Reply(msgspec.Struct, frozen=True):
 class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """``state`` is starting, running, reloading or stopping.
 
-    ``reload_error`` says why the last reload was given up; absent when it wasn't.
+    ``reload_error`` says why the last reload was given up; absent when it wasn't.  ``admin`` is
+    where health checks are answered, where they are.
     """
 
     pid: int
@@ -173,6 +174,7 @@ class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: str
     state: str
     reload_error: str | None = None
+    admin: list[str] = []
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from balancer.master.alarm import Alarm
 from balancer.master.doors import Doors, Seldom
 from balancer.master.lanes import Lanes
 from balancer.master.overdue import Overdue
+from balancer.master.pulse import Pulse
 from balancer.net.handoff import AnswerKind, WindowFullError
 from balancer.net.slots import Word
 
@@ -119,6 +120,8 @@ class Dispatcher:
         self._measures = free.uses_load
         self._acceptor = Acceptor(self._scheduler, keyed=free.uses_key)
         self._epoll = select.epoll()
+        self.pulse = Pulse(self._epoll)
+        """By which ``run`` can be asked whether it moves."""
         self._doors = Doors(self._epoll, self._scheduler.lanes, self._scheduler.accepting)
         self._rota: deque[_Link] = deque()  # whose load is looked at next
         self._overdue = Overdue(self._roster)
@@ -243,6 +246,7 @@ class Dispatcher:
 
     def shut_down(self) -> None:
         """Let go of what the kernel keeps for it; nothing can be done with it afterwards."""
+        self.pulse.close()
         self._epoll.close()
 
     # -- the loop -----------------------------------------------------------------------------
@@ -299,6 +303,7 @@ class Dispatcher:
     def _accept(self, fd: int) -> None:
         door = self._doors.get(fd)
         if door is None:
+            self.pulse.hear(fd)
             return
         lane = self._scheduler.lanes[door.listener.lane]
         # As many as can go out at once; the epoll is level-triggered and tells of the rest.  When

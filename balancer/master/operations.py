@@ -22,6 +22,7 @@ from balancer.core.control import LOG_LEVELS
 from balancer.core.messages import Reopen
 from balancer.errors import RunError, UsageError
 from balancer.master.hooks import MasterHooks
+from balancer.master.identity import make_log
 from balancer.master.rolls import Roll, Rolls
 from balancer.master.signals import serve_signals
 from balancer.master.staffing import MAX_WORKERS, Staffing
@@ -29,6 +30,8 @@ from balancer.master.status import make_status
 from balancer.master.stopping import Stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from balancer.core.control import Status
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.live import Live
@@ -78,11 +81,15 @@ class Operations:
         self._hooks = hooks or MasterHooks(live)
         self._rolling = rolling
         rolling.scale = self.scale
-        self._rolls = Rolls(self._roll, nursery)
+        self._rolls = Rolls(self._roll, nursery, self.tell_phase)
         self._staffing = Staffing(live, supervisor, self._hooks, nursery)
         self._stopping = Stopping(live, supervisor, dispatcher, ports, nursery)
         self._started_at = trio.current_time()
         self.stopped = self._stopping.stopped
+        self.on_phase: Callable[[Phase], None] = lambda _phase: None
+        """Called when a phase begins, or the same one again."""
+        self.admin_addresses: Sequence[str] = ()
+        """Where health checks are answered."""
 
     @property
     def phase(self) -> Phase:
@@ -92,6 +99,15 @@ class Operations:
         if self._rolls.running:
             return Phase.RELOADING
         return Phase.RUNNING if self._supervisor.all_ready.is_set() else Phase.STARTING
+
+    @property
+    def reload_error(self) -> str | None:
+        """Why the last roll was given up."""
+        return self._rolls.error
+
+    def tell_phase(self) -> None:
+        """It has changed, or has begun anew."""
+        self.on_phase(self.phase)
 
     def status(self) -> Status:
         """Everything, now."""
@@ -105,6 +121,7 @@ class Operations:
             self._ports,
             self._spawner,
             self._upstreams,
+            self.admin_addresses,
         )
 
     async def on_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -138,6 +155,7 @@ class Operations:
 
     async def reopen(self) -> None:
         """Have every worker open its log files anew: those that drain write to them, too."""
+        make_log(self._live.settings)
         for worker in self._supervisor.workers.values():
             self._nursery.start_soon(worker.tell, Reopen())
 
@@ -153,6 +171,7 @@ class Operations:
         """Begin to stop; when stopping already, kill."""
         self._rolls.stop()
         self._stopping.begin(quick=quick)
+        self.tell_phase()
         if wait:
             await self.stopped.wait()
 

@@ -46,14 +46,19 @@ class Roll:
 
 @final
 class Rolls:
-    """Runs ``roll`` once per ``Roll``; a ``BalancerError`` that it raises gives that one up."""
+    """Runs ``roll`` once per ``Roll``; a ``BalancerError`` that it raises gives that one up.
+
+    ``changed`` is called when one is asked for, and when none is under way any more.
+    """
 
     def __init__(
         self,
         roll: Callable[[Roll], Awaitable[None]],
         nursery: trio.Nursery,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._roll = roll
+        self._changed = changed
         self._nursery = nursery
         self._running: Roll | None = None
         self._following: Roll | None = None
@@ -69,13 +74,15 @@ class Rolls:
     def ask(self, *, reread: bool) -> Roll:
         """Begin one, or have one follow; the one that is asked for."""
         if self._running is None:
-            self._running = Roll(reread)
-            self._nursery.start_soon(self._run, self._running)
-            return self._running
-        if self._following is None:
-            self._following = Roll(reread)
-        self._following.reread |= reread
-        return self._following
+            asked = self._running = Roll(reread)
+            self._nursery.start_soon(self._run, asked)
+        elif self._following is None:
+            asked = self._following = Roll(reread)
+        else:
+            asked = self._following
+            asked.reread |= reread
+        self._changed()
+        return asked
 
     def stop(self) -> None:
         """The server stops: no other one begins, and what becomes of this one is of no interest."""
@@ -86,6 +93,7 @@ class Rolls:
             await self._run_once(roll)
             roll, self._following = self._following, None
             self._running = roll
+        self._changed()
 
     async def _run_once(self, roll: Roll) -> None:
         if not self._stopping:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import platform
 import secrets
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -19,6 +21,7 @@ from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
 from balancer.master.live import Live
+from balancer.master.neighbours import Neighbours
 from balancer.master.operations import Operations, Phase
 from balancer.master.pidfile import pid_file
 from balancer.master.plan import Plan
@@ -32,7 +35,10 @@ from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.master.surroundings import Surroundings
 from balancer.master.upstreams import Upstreams
+from balancer.master.vitals import Watch
+from balancer.net.sdnotify import Notifier
 from balancer.net.slots import SlotTable
+from balancer.net.systemd import adopt_passed, take_passed
 from balancer.settings import TcpBind, parse_upstream
 from balancer.settings.engine import unheard
 from balancer.settings.served import pools, served
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from balancer.core.policy import Maker
     from balancer.hooks import Hooks
     from balancer.master.surroundings import Read
+    from balancer.net.systemd import Passed
     from balancer.settings import Settings
     from balancer.settings.table import Service
 
@@ -70,14 +77,22 @@ def run(
         BalancerError: the server can't start, with the exit code for that.
     """
     log.configure(settings.log_level)
-    surroundings = Surroundings(read)
+    notifier = Notifier.from_environ(os.environ, os.getpid())
+    passed = take_passed(os.environ, os.getpid())
+    settings = adopt_passed(settings, passed)
+    surroundings = Surroundings(None if read is None else partial(_read_again, read, passed))
     surroundings.settle_in(settings)
     with (
         pid_file(settings.pid, settings.where("pid")),
-        Master(settings, plan or Plan(), hooks, surroundings) as master,
+        Master(settings, plan or Plan(), hooks, surroundings, notifier) as master,
     ):
         trio.run(master.serve, strict_exception_groups=True)
     return ExitCode.OK
+
+
+def _read_again(read: Read, passed: list[Passed]) -> tuple[Settings, Hooks | None]:
+    settings, hooks = read()
+    return adopt_passed(settings, passed), hooks
 
 
 @final
@@ -97,6 +112,7 @@ class Master:
         plan: Plan,
         hooks: Hooks | None = None,
         surroundings: Surroundings | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         check_reload(settings)
         settings, queue = servable(settings)
@@ -113,6 +129,8 @@ class Master:
             self.ports = Ports(settings)
             stack.callback(self.ports.close_at_once)
             self.live.edition = dataclasses.replace(self.live.edition, lanes=self.ports.lanes)
+            self.neighbours = Neighbours(settings, notifier or Notifier())
+            stack.callback(self.neighbours.close)
             self._table = SlotTable.create()
             stack.callback(self._close_table)
             self.dispatcher = self._make_dispatcher(policy, queue)
@@ -205,9 +223,13 @@ class Master:
             self._upstreams,
         )
         dispatcher.on_reopened = self._reopened
+        watch = Watch(operations, supervisor, dispatcher, ports, self._upstreams, started_at)
+        self.neighbours.start(watch, nursery, attended=plan.attended)
         if plan.attended:
             await nursery.start(operations.on_signals)
             _greet(settings, ports)
+            for address in self.neighbours.admin.addresses:
+                logger.info("health checks are answered at %s", address)
         self._hooks.nworkers_changed(settings.workers, None)
         for _ in range(settings.workers):
             supervisor.add_slot()
@@ -215,7 +237,7 @@ class Master:
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
         nursery.start_soon(self._upstreams.watch)
-        nursery.start_soon(_announce, supervisor, self._hooks, started_at)
+        nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)
         if plan.control:
@@ -256,10 +278,13 @@ async def _control(
     await serve_control(operations, settings, bound=bound, task_status=task_status)
 
 
-async def _announce(supervisor: Supervisor, hooks: MasterHooks, started_at: float) -> None:
+async def _announce(
+    supervisor: Supervisor, operations: Operations, hooks: MasterHooks, started_at: float
+) -> None:
     await supervisor.all_ready.wait()
     seconds = trio.current_time() - started_at
     logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
+    operations.tell_phase()
     hooks.when_ready()
 
 

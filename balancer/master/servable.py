@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from typing import TYPE_CHECKING
 
-from balancer.errors import UsageError
 from balancer.master.budget import connections_limit, queue_limit, raise_limit, shortage
+from balancer.master.identity import check_identity, make_log
 from balancer.net.logfile import check_log_file
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ def servable(settings: Settings) -> tuple[Settings, int]:
     Raises:
         BalancerError: it can't.
     """
-    _check_identity(settings)
+    check_identity(settings)
+    make_log(settings)
     limit = raise_limit()
     queue = queue_limit(settings, limit)
     if warning := shortage(settings, limit):
@@ -34,13 +34,3 @@ def servable(settings: Settings) -> tuple[Settings, int]:
     if settings.access_logfile is not None:
         check_log_file(settings.access_logfile, settings.where("access_logfile"))
     return dataclasses.replace(settings, worker_connections=connections), queue
-
-
-def _check_identity(settings: Settings) -> None:
-    if os.geteuid() == 0:
-        return
-    for name, own in (("user", os.geteuid()), ("group", os.getegid())):
-        wanted = getattr(settings, name)
-        if wanted not in {None, own}:
-            where = settings.where(name)
-            raise UsageError(f"{where} {wanted}: only root can start workers as somebody else")

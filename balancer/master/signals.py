@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from balancer.errors import BalancerError
+from balancer.net.early import release_signals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,10 +75,12 @@ async def serve_signals(to: Signalled, *, task_status: trio.TaskStatus[None]) ->
     """Do what signals say, until cancelled; from then on they mean nothing any more."""
     for each in SIGNALS:
         # What trio restores in the end: with the default, a second ^C would kill a server that
-        # has stopped already, and leave its pid file.
-        signal.signal(each, signal.SIG_IGN)
+        # has stopped already, and leave its pid file.  Not SIG_IGN, which throws away what is
+        # held until now.
+        signal.signal(each, _ignore)
     actions = _actions(to)
     with trio.open_signal_receiver(*SIGNALS) as signals:
+        release_signals()
         task_status.started()
         async for number in signals:
             name = signal.Signals(number).name
@@ -88,3 +91,7 @@ async def serve_signals(to: Signalled, *, task_status: trio.TaskStatus[None]) ->
                 await act()
             except BalancerError as error:
                 logger.warning("%s: %s", name, error)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """A signal comes too late."""

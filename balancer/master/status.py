@@ -21,6 +21,8 @@ from balancer.master.memory import resident, resident_and_shared
 from balancer.net.slots import Word
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.ports import Ports
     from balancer.master.slot import Slot
@@ -43,6 +45,7 @@ def make_status(
     ports: Ports,
     spawner: Spawner,
     upstreams: Upstreams | None = None,
+    admin: Sequence[str] = (),
 ) -> Status:
     """Everything that can be seen from the master, now."""
     slots = {slot.number: slot for slot in supervisor.slots}
@@ -54,7 +57,9 @@ def make_status(
         workers += [_backoff(slot) for slot in supervisor.slots if slot.vacant]
     workers.sort(key=lambda each: (each.slot, each.id))
     return Status(
-        master=MasterStatus(os.getpid(), __version__, uptime, settings.policy, phase, reload_error),
+        master=MasterStatus(
+            os.getpid(), __version__, uptime, settings.policy, phase, reload_error, list(admin)
+        ),
         workers=workers,
         listeners=[_listener(each.lane, each.address, dispatcher) for each in ports.listeners],
         forkserver=_forkserver(spawner.pid),

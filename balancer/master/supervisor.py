@@ -96,6 +96,8 @@ class Supervisor:
             live, crew, ports, dispatcher, self._start_worker, self._relieve, nursery
         )
         self.recycler = Recycler(live, crew, self.replace, nursery)
+        self.on_tick: Callable[[], None] = lambda: None
+        """Called whenever the hearts have been looked at."""
         self.all_ready = trio.Event()
         """All slots have had a worker that was ready."""
 
@@ -208,6 +210,7 @@ class Supervisor:
             self._hearts.look(trio.current_time())
             self.recycler.look(trio.current_time())
             self._dispatcher.look()
+            self.on_tick()
             await trio.sleep(TICK)
 
     # -- one worker ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 import time
 from array import array
@@ -20,6 +21,7 @@ from balancer.core.policy import KERNEL_POLICIES
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.doors import EXHAUSTED_PAUSE
 from balancer.master.policies import find_policy
+from balancer.master.pulse import Pulse
 from balancer.net.handoff import AnswerKind, Handoff, HandoffReceiver, HandoffSender
 from balancer.net.listener import Listener, open_listeners
 from balancer.net.slots import ROW_WORDS, Word
@@ -179,7 +181,7 @@ async def stage(
             nursery.cancel_scope.cancel()
     finally:
         set_up.close()
-        dispatcher._epoll.close()
+        dispatcher.shut_down()
     assert count_fds() == before
 
 
@@ -695,3 +697,22 @@ async def test_an_answer_for_anothers_connection_is_no_answer() -> None:
         owner.close_unanswered()
         assert it.dispatcher.remove(owner.number) == 1  # still the owner's, so it is handed on
         assert await forger.take() == handoff.number
+
+
+async def test_the_pulse_goes_through_the_loop_and_takes_everybody_who_waits() -> None:
+    async with stage() as made:
+        with trio.fail_after(5):
+            for _ in range(3):
+                await made.dispatcher.pulse.beat()
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(made.dispatcher.pulse.beat)
+
+
+async def test_without_the_loop_there_is_no_pulse() -> None:
+    with select.epoll() as epoll:
+        pulse = Pulse(epoll)
+        with trio.move_on_after(0.05) as scope:
+            await pulse.beat()
+        assert scope.cancelled_caught
+        pulse.close()

@@ -38,7 +38,7 @@ def ports(policy: str, *binds: Bind) -> Iterator[tuple[Ports, Dispatcher]]:
     finally:
         made.close_at_once()
         dispatcher.abandon()
-        dispatcher._epoll.close()
+        dispatcher.shut_down()
     assert count_fds() == before
 
 

@@ -1,0 +1,57 @@
+"""Who else has to do with a master: systemd, load balancers' health checks, and as process 1 the
+kernel.
+
+None of them may hold up connections; each is a task, or is told by one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, final
+
+from balancer.master.admin import Admin
+from balancer.master.notify import Herald
+from balancer.master.reaper import inherits_orphans, reap_orphans
+
+if TYPE_CHECKING:
+    import trio
+
+    from balancer.master.vitals import Watch
+    from balancer.net.sdnotify import Notifier
+    from balancer.settings import Settings
+
+__all__ = ["Neighbours"]
+
+
+@final
+class Neighbours:
+    """What there is of these; owns the listeners of ``--admin`` and the way to systemd.
+
+    Raises:
+        RunError: the address of ``--admin`` can't be bound.
+    """
+
+    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+        self.notifier = notifier
+        self.admin = Admin(settings)
+
+    def start(self, watch: Watch, nursery: trio.Nursery, *, attended: bool) -> None:
+        """Begin, in the master's nursery, before the server's phase changes.
+
+        Orphans are left to a program that uses the library: its process is its own.
+        """
+        watch.operations.admin_addresses = self.admin.addresses
+        nursery.start_soon(partial(self.admin.run, watch))
+        if self.notifier.active:
+            herald = Herald(self.notifier, watch)
+            watch.operations.on_phase = herald.on_phase
+            watch.supervisor.on_tick = herald.on_tick
+            if self.notifier.watchdog is not None:
+                nursery.start_soon(herald.pat)
+        if attended and inherits_orphans():
+            nursery.start_soon(reap_orphans)
+
+    def close(self) -> None:
+        """The last thing of all; idempotent."""
+        self.admin.close()
+        self.notifier.close()
