@@ -40,6 +40,7 @@ _SOURCES = {
     "reopen": "balancer.cli.commands",
     "upgrade": "balancer.cli.commands",
     "stop": "balancer.cli.commands",
+    "systemd": "balancer.cli.systemd",
 }
 
 # what is called otherwise elsewhere, where the nearest spelling would mislead
