@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, final
 
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import RunError
+from balancer.net.identity import access_of
 from balancer.net.listener import add_shard, open_listeners
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Ports:
             reuseport=self._reuseport,
             first=first,
             beside=beside,
+            access=access_of(settings),
         )
 
     @property

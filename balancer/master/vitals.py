@@ -86,12 +86,11 @@ class Watch:
 
     def look(self) -> Vitals:
         """The figures, now."""
-        lanes = range(len(self.ports.addresses))
         return Vitals(
             self.operations.phase,
             Counter(worker.state for worker in self.supervisor.workers.values()),
             len(self.supervisor.slots),
-            sum(len(self.dispatcher.lane(index).queue) for index in lanes),
+            sum(len(self.dispatcher.lane(lane).queue) for lane in self.ports.lanes),
             self.operations.reload_error,
         )
 
@@ -118,9 +117,14 @@ def unready(vitals: Vitals, upstreams: list[UpstreamStatus]) -> str | None:
     if not vitals.ready:
         others = [f"{count} {state.value}" for state, count in _by_name(vitals.workers)]
         return f"no worker is ready ({', '.join(others) or 'there is none'})"
-    if upstreams and not any(each.state == "ready" for each in upstreams):
-        states = Counter(each.state for each in upstreams)
-        return f"no upstream is ready ({', '.join(f'{n} {state}' for state, n in states.items())})"
+    pools: dict[str, Counter[str]] = {}
+    for each in upstreams:
+        pools.setdefault(each.pool, Counter())[each.state] += 1
+    for name, states in pools.items():
+        if not states["ready"]:
+            which = f" of pool {name}" if name else ""
+            shown = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+            return f"no upstream{which} is ready ({shown})"
     return None
 
 

@@ -8,6 +8,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tests.support.server import BalancerServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -28,14 +29,12 @@ SOMEBODY = ("-u", "nobody")
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Path]:
+def shared() -> Iterator[Path]:
     """A folder that is root's and that everybody can read; pytest's own are root's alone."""
-    tmp_path.chmod(0o755)
-    for parent in [*tmp_path.parents][:2]:
-        parent.chmod(0o755)
-    yield tmp_path
-    for parent in [*tmp_path.parents][:2]:
-        parent.chmod(0o700)
+    with tempfile.TemporaryDirectory(prefix="balancer-test-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
 
 
 def status_of(server: BalancerServer) -> dict[str, str]:

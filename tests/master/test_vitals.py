@@ -14,8 +14,8 @@ def vitals(phase: Phase = Phase.RUNNING, **workers: int) -> Vitals:
     return Vitals(phase, {State(name): count for name, count in workers.items()}, 2, 0)
 
 
-def upstream(state: str) -> UpstreamStatus:
-    return UpstreamStatus("127.0.0.1:9000", "a:9000", state, False, 1, 0, 0, 0, 0, 0)
+def upstream(state: str, pool: str = "") -> UpstreamStatus:
+    return UpstreamStatus("127.0.0.1:9000", "a:9000", state, False, 1, 0, 0, 0, 0, 0, pool)
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RUNNING, Phase.RELOADING])
@@ -40,3 +40,9 @@ def test_a_proxy_needs_an_upstream() -> None:
     assert unready(vitals(ready=1), [upstream("down"), upstream("ready")]) is None
     some = [upstream("down"), upstream("ejected"), upstream("down")]
     assert unready(vitals(ready=1), some) == "no upstream is ready (2 down, 1 ejected)"
+
+
+def test_every_pool_needs_one() -> None:
+    some = [upstream("ready", "api"), upstream("drained", "img"), upstream("down", "img")]
+    assert unready(vitals(ready=1), some) == "no upstream of pool img is ready (1 drained, 1 down)"
+    assert unready(vitals(ready=1), [*some, upstream("ready", "img")]) is None
