@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "Begin",
     "BootFailed",
     "Configure",
     "Drain",
@@ -221,6 +222,10 @@ class SetLogLevel(_Message, frozen=True):
     level: str
 
 
+class Begin(_Message, frozen=True):
+    """Accept from inherited listeners, after a ``Spawn`` with ``held``."""
+
+
 class Reopen(_Message, frozen=True):
     """Open the log files anew: those that were open have been renamed."""
 
@@ -255,6 +260,7 @@ class Spawn(_Message, frozen=True):
     env: dict[str, str] = {}  # what to set in its environment
     worker_connections: int = 0  # its own limit; 0: the config's
     log_level: str = ""  # what was asked for since; empty: the config's
+    held: bool = False  # it accepts from them only when it is told to ``Begin``
 
 
 class Guard(_Message, frozen=True):
@@ -297,7 +303,7 @@ class Exited(_Message, frozen=True):
 
 
 WorkerMessage = Ready | BootFailed | Leaving | Drained | Resumed
-WorkerRequest = Drain | Resume | Quit | Reopen | SetLogLevel
+WorkerRequest = Begin | Drain | Resume | Quit | Reopen | SetLogLevel
 ForkServerRequest = Configure | Spawn | Guard
 ForkServerMessage = Warm | PreloadFailed | Spawned | SpawnFailed | Exited
 

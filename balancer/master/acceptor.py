@@ -48,7 +48,13 @@ class Acceptor:
         return len(fds), exhausted
 
     def finish(self, listener: Listener) -> None:
-        """Accept everything that waits, whatever the queue's bound, and close the listener."""
+        """Accept everything that waits, whatever the queue's bound, and close the listener.
+
+        Who waits on one that is lent is the other master's.
+        """
+        if listener.lent:
+            listener.close()
+            return
         listener.deafen()
         count, exhausted = BATCH, None
         while count and exhausted is None:

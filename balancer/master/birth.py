@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import signal
-from itertools import count
 from typing import TYPE_CHECKING, TypeVar, final
 
 import trio
@@ -60,7 +59,7 @@ class Birth:
         self._spawner = spawner
         self.log_level = ""
         """What workers are to log from now on; empty: as the settings say."""
-        self._ids = count(1)
+        self.next_id = 1
         self._rows = list(range(ROWS - 1, -1, -1))
 
     def begin(self, slot: Slot, edition: Edition) -> WorkerHandle | None:
@@ -90,9 +89,10 @@ class Birth:
             overheard=slot.suspect and has_stderr(),
         )
         now = trio.current_time()
+        number, self.next_id = self.next_id, self.next_id + 1
         try:
             return WorkerHandle(
-                next(self._ids), slot.number, row, words, now, extras,
+                number, slot.number, row, words, now, extras,
                 edition=edition, on_trial=edition is not self._live.edition,
             )  # fmt: skip
         except OSError:
@@ -136,6 +136,7 @@ class Birth:
             env=slot.env,
             worker_connections=slot.worker_connections,
             log_level=self.log_level,
+            held=self._ports.held,
         )
 
     async def watch_boot(self, worker: WorkerHandle) -> None:

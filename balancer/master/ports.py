@@ -16,6 +16,9 @@ listeners, one lane for each, whose numbers are never used again::
 
 A bind that stays keeps its listeners, wherever it stands in the file, and so does one that comes
 back before it has left.
+
+A master that takes over from another one (``master.heir``) has that one's listeners, and is
+``held`` until it begins: nobody accepts from them, neither it nor its workers.
 """
 
 from __future__ import annotations
@@ -27,12 +30,13 @@ from typing import TYPE_CHECKING, final
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import RunError
 from balancer.net.identity import access_of
-from balancer.net.listener import add_shard, open_listeners
+from balancer.net.listener import add_shard, keep_hearing, open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
     from balancer.master.dispatcher import Dispatcher
+    from balancer.master.passing import Passed
     from balancer.net.listener import Listener
     from balancer.settings import Bind, Settings
 
@@ -54,19 +58,19 @@ class _Opening:
 class Ports:
     """Owns every listener; the dispatcher borrows those that the master accepts from.
 
-    ``listeners`` are those of another master, in the order of their lanes, which it takes over
-    instead of opening its own.
+    Those in ``passed`` are of another master, which this one takes over instead of opening its own.
 
     Raises:
         RunError: an address can't be bound.
     """
 
-    def __init__(self, settings: Settings, listeners: list[Listener] | None = None) -> None:
+    def __init__(self, settings: Settings, passed: Passed | None = None) -> None:
         self._backlog = settings.backlog
         self._by_kernel = settings.policy in KERNEL_POLICIES
         self._reuseport = settings.policy == "reuseport"
-        if listeners is None:
-            listeners = self._open(settings.bind, settings, 0)
+        listeners = self._open(
+            settings.bind, settings, 0, passed=None if passed is None else passed.lanes
+        )
         self._openings = _openings(settings.bind, listeners)
         self._new: list[_Opening] = []  # prepared, and not in force yet
         self._next = len(listeners)  # lane
@@ -74,9 +78,21 @@ class Ports:
         """The lanes of the settings in force, and the index of the bind that each comes from."""
         self._shards: dict[int, list[Listener]] = {}  # by slot
         self._leaving: list[Listener] = []  # shards of slots that are gone, but not their workers
+        self._spare: list[Listener] = []  # passed to us, and nobody's yet
+        self._down: set[int] = set()  # slots without a worker
+        self.held = passed is not None
+        """Nobody accepts yet."""
+        for shard, like in passed.shards if passed is not None else ():
+            shard.lane, shard.bind = like.lane, like.bind
+            self._spare.append(shard)
 
     def _open(
-        self, binds: tuple[Bind, ...], settings: Settings, first: int, beside: tuple[Bind, ...] = ()
+        self,
+        binds: tuple[Bind, ...],
+        settings: Settings,
+        first: int,
+        beside: tuple[Bind, ...] = (),
+        passed: Mapping[int, list[Listener]] | None = None,
     ) -> list[Listener]:
         return open_listeners(
             binds,
@@ -86,6 +102,7 @@ class Ports:
             first=first,
             beside=beside,
             access=access_of(settings),
+            passed=passed,
         )
 
     @property
@@ -117,20 +134,77 @@ class Ports:
         """What a worker in a slot accepts from by itself, of the lanes that it knows."""
         if not self._by_kernel:
             return []
-        common = [each for each in self.listeners if not each.sharded]
+        common = [each for each in self.listeners if not self._is_sharded(each)]
         return [each for each in common + self._shards.get(slot, []) if each.lane in lanes]
+
+    def _is_sharded(self, listener: Listener) -> bool:
+        # what was bound by another master may have been bound for another policy
+        return self._reuseport and listener.sharded
 
     def _listener(self, lane: int) -> Listener:
         return next(each for each in self.listeners if each.lane == lane)
 
     def open(self, dispatcher: Dispatcher) -> None:
         """Let the master accept what is its to accept."""
+        self.held = False
         self._watch(self.listeners, dispatcher)
+        for slot in self._down:
+            self.slot_down(slot, dispatcher)
 
     def _watch(self, listeners: list[Listener], dispatcher: Dispatcher) -> None:
         if not self._by_kernel:
             for listener in listeners:
                 dispatcher.watch(listener)
+
+    # -- another master -----------------------------------------------------------------------
+
+    @property
+    def shards(self) -> list[Listener]:
+        """All that aren't in ``listeners``."""
+        first = self.listeners
+        return [each for each in self._all() if each not in first]
+
+    @property
+    def lent(self) -> bool:
+        """Whether another master has them too, and answers for them."""
+        return any(each.lent for each in self.listeners)
+
+    def keep_hearing(self) -> None:
+        """Whatever the workers of another master, which has died, do to the listeners."""
+        if self._by_kernel:
+            for listener in self._all():
+                keep_hearing(listener.sock)
+
+    @property
+    def ready_slots(self) -> int | None:
+        """For how many slots there are shards without opening any, if that matters.
+
+        One that is opened gets clients at once, whom nobody serves before the server is open.
+        """
+        sharded = [each for each in self.listeners if each.lent and self._is_sharded(each)]
+        spares = [sum(each.lane == lane.lane for each in self._spare) for lane in sharded]
+        return 1 + min(spares) if spares else None
+
+    def own(self, dispatcher: Dispatcher) -> list[Listener]:
+        """The other master lends nothing any more: this one answers for all listeners.
+
+        Those that it has no slot for are to be ``finish``ed when the other one's workers accept
+        from them no more.
+        """
+        for listener in self._all():
+            if listener.lent:
+                listener.lent = False
+                listener.sock.listen(self._backlog)  # its own idea of that
+        surplus, self._spare = self._spare, []
+        self._leaving += surplus
+        for shard in surplus:
+            dispatcher.watch(shard)
+        return surplus
+
+    def give_back(self) -> None:
+        """The other master answers for all of them again."""
+        for listener in self._all():
+            listener.lent = True
 
     # -- slots --------------------------------------------------------------------------------
 
@@ -150,13 +224,20 @@ class Ports:
 
     def _add_shards(self, shards: list[Listener], slot: int, listeners: list[Listener]) -> None:
         shards.extend(  # one by one: those that were made before an error are in it
-            each if slot == 1 else add_shard(each, backlog=self._backlog)
+            each if slot == 1 else self._new_shard(each)
             for each in listeners
-            if each.sharded
+            if self._is_sharded(each)
         )
+
+    def _new_shard(self, like: Listener) -> Listener:
+        for index, spare in enumerate(self._spare):
+            if spare.lane == like.lane:
+                return self._spare.pop(index)
+        return add_shard(like, backlog=self._backlog)
 
     def slot_up(self, slot: int, dispatcher: Dispatcher, lanes: Container[int]) -> None:
         """A slot has a worker that accepts for itself, from the lanes that it knows."""
+        self._down.discard(slot)
         for shard in self._shards.get(slot, []):
             if shard.lane in lanes:
                 dispatcher.unwatch(shard)
@@ -165,8 +246,13 @@ class Ports:
 
     def slot_down(self, slot: int, dispatcher: Dispatcher) -> None:
         """A slot has no worker: the master stands in."""
-        for shard in self._shards.get(slot, []):
-            dispatcher.watch(shard)
+        self._down.add(slot)
+        self._stand_in(self._shards.get(slot, []), dispatcher)
+
+    def _stand_in(self, shards: list[Listener], dispatcher: Dispatcher) -> None:
+        if not self.held:
+            for shard in shards:
+                dispatcher.watch(shard)
 
     def retire_slot(self, slot: int, dispatcher: Dispatcher) -> list[Listener]:
         """A slot is gone: the master stands in on its shards until they are ``finish``ed.
@@ -174,8 +260,8 @@ class Ports:
         Those that were bound first stay: others are made like them.
         """
         shards = self._shards.pop(slot, [])
-        for shard in shards:
-            dispatcher.watch(shard)
+        self._down.discard(slot)
+        self._stand_in(shards, dispatcher)
         first = self.listeners
         leaving = [shard for shard in shards if shard not in first]
         self._leaving += leaving
@@ -273,7 +359,7 @@ class Ports:
         lanes = {each.lane for each in opening.listeners}
         found = [each for each in self._all() if each.lane in lanes]
         self._openings.remove(opening)
-        for listeners in (*self._shards.values(), self._leaving):
+        for listeners in (*self._shards.values(), self._leaving, self._spare):
             listeners[:] = [each for each in listeners if each.lane not in lanes]
         return found
 
@@ -281,12 +367,14 @@ class Ports:
 
     def _all(self) -> list[Listener]:
         shards = [shard for shards in self._shards.values() for shard in shards]
-        return list(dict.fromkeys([*self.listeners, *shards, *self._leaving]))
+        return list(dict.fromkeys([*self.listeners, *shards, *self._leaving, *self._spare]))
 
     def close(self, dispatcher: Dispatcher) -> None:
         """Accept what has come by now, then listen no more."""
         for slot in list(self._shards):
             self.retire_slot(slot, dispatcher)
+        self._leaving += self._spare
+        self._spare = []
         self.finish(list(self._leaving), dispatcher)
         for each in self.listeners:
             if each.fileno() >= 0:

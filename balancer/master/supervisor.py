@@ -116,6 +116,15 @@ class Supervisor:
         self._crew.stopping = value
 
     @property
+    def next_id(self) -> int:
+        """The id of the next worker."""
+        return self._birth.next_id
+
+    @next_id.setter
+    def next_id(self, value: int) -> None:
+        self._birth.next_id = value
+
+    @property
     def liveness(self) -> Liveness:
         """Whose heart beats."""
         return self._hearts.liveness

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from balancer.settings import Settings
 
 __all__ = [
-    "Address", "ControlSocket", "TakenError", "connect", "find_servers", "open_control", "peer_pid",
+    "Address", "ControlSocket", "TakenError", "connect", "find_servers", "is_place", "open_control",
+    "peer_pid",
     "peer_uid", "safe_name",
 ]  # fmt: skip
 
@@ -72,15 +73,19 @@ class TakenError(OSError):
 
 @dataclass(slots=True)
 class ControlSocket:
-    """A listening, non-blocking control socket; ``close`` also removes its file, if it is ours."""
+    """A listening, non-blocking control socket; ``close`` also removes its file, if it is ours.
+
+    While it is ``lent``, the file is that of another master, which has the socket too.
+    """
 
     address: Address
     socket: socket.socket
     inode: tuple[int, int] | None
+    lent: bool = False
 
     def close(self) -> None:
         self.socket.close()
-        if self.inode is None:
+        if self.inode is None or self.lent:
             return
         with contextlib.suppress(OSError):
             if _inode(self.address.path) == self.inode:
@@ -133,6 +138,16 @@ def open_control(settings: Settings, *, bound: str | None = None) -> ControlSock
         except OSError as error:
             reasons.append(f"{address}: {_reason(error)}")
     raise RunError("; ".join(reasons))
+
+
+def is_place(path: str, settings: Settings, *, bound: str | None = None) -> bool:
+    """Whether ``open_control`` would put the socket of such a server there, if it could."""
+    if settings.no_control:
+        return False
+    if settings.control is not None:
+        return os.path.abspath(settings.control) == path
+    name = safe_name(settings.name or bound or str(settings.bind[0]))
+    return any(each.path == path for each in _places(name, os.environ, os.geteuid()))
 
 
 def _reason(error: OSError) -> str:

@@ -20,7 +20,7 @@ import socket
 import struct
 import sys
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from balancer.errors import RunError
@@ -29,19 +29,22 @@ from balancer.net.unix import OURS, FileAccess, bind_path, identity, lock_folder
 from balancer.settings import Bind, FdBind, TcpBind, UnixBind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "Accepted",
     "Listener",
     "accept_batch",
     "add_shard",
+    "adopt_passed",
     "client_key",
     "deafen",
+    "keep_hearing",
     "open_listeners",
 ]
 
 SO_ATTACH_FILTER = 26
+SO_DETACH_FILTER = 27
 SO_LOCK_FILTER = 44
 """From asm-generic/socket.h; Python's socket doesn't name them."""
 
@@ -88,11 +91,13 @@ class Listener:
     path: str | None = None  # of a UNIX socket that is ours to remove
     bind: int = 0  # the index of the bind that it comes from: a name may stand for two addresses
     given: int = -1  # the descriptor that it was given as, which it owns, too
-    _inode: tuple[int, int] | None = field(default=None)
+    inode: tuple[int, int] | None = None  # of the path
+    lent: bool = False
+    """Another master has it too, and goes on with it: its path and who waits stay as they are."""
 
     def __post_init__(self) -> None:
-        if self.path is not None:
-            self._inode = identity(self.path)
+        if self.path is not None and self.inode is None:
+            self.inode = identity(self.path)
 
     def fileno(self) -> int:
         """What to wait on, and to hand to workers."""
@@ -113,7 +118,7 @@ class Listener:
         if self.path is None:
             deafen(self.sock)
         # While it listens no other server takes the path, and its inode number isn't given again.
-        elif self.sock.fileno() >= 0 and identity(self.path) == self._inode:
+        elif self.sock.fileno() >= 0 and identity(self.path) == self.inode:
             with suppress(OSError):
                 os.unlink(self.path)
 
@@ -121,7 +126,7 @@ class Listener:
         """Close it; a UNIX socket's file goes too, unless somebody has replaced it.  Idempotent."""
         if self.sock.fileno() < 0:
             return  # the path may be another server's by now, even with the same inode number
-        if self.path is not None:
+        if self.path is not None and not self.lent:
             self.deafen()
         self.sock.close()
 
@@ -185,7 +190,8 @@ def deafen(sock: socket.socket) -> None:
     everything (socket(7), SO_ATTACH_FILTER) closes that gap: a client that comes now repeats its
     SYN after a second, and is refused.  Connections made before have no filter.
 
-    Not for a listener that was given to us: it goes on without us, so its filter is locked.
+    Not for a listener that was given to us: it goes on without us, so its filter is locked.  Nor
+    for one that another master has, too (``Listener.lent``): the filter is everybody's.
     """
     if sock.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
         return
@@ -194,6 +200,15 @@ def deafen(sock: socket.socket) -> None:
     whole = struct.pack("HP", 1, ctypes.addressof(program))
     with suppress(OSError):  # forbidden by a sandbox: then the gap is what it is elsewhere
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, whole)
+
+
+def keep_hearing(sock: socket.socket) -> None:
+    """Undo ``deafen``, whoever did it, and let nobody do it any more."""
+    if sock.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return
+    for option in (SO_DETACH_FILTER, SO_LOCK_FILTER):
+        with suppress(OSError):  # ENOENT: there is none; EPERM: it is locked already
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
 
 
 def open_listeners(
@@ -205,17 +220,24 @@ def open_listeners(
     first: int = 0,
     beside: tuple[Bind, ...] = (),
     access: FileAccess = OURS,
+    passed: Mapping[int, list[Listener]] | None = None,
 ) -> list[Listener]:
     """One listener per lane, with ``reuseport`` ready for ``add_shard`` where it is TCP.
 
     The lanes are numbered from ``first``; ``beside`` are binds that are open already;
-    ``access`` is for the files of UNIX sockets.
+    ``access`` is for the files of UNIX sockets.  Those of the binds in ``passed``, by index, are
+    there already, and get their numbers here.
 
     RunError names ``where`` and the address that can't be bound.
     """
     lanes: list[Listener] = []
     try:
         for index, bind in enumerate(binds):
+            if passed and index in passed:
+                for listener in passed[index]:
+                    listener.lane, listener.bind = first + len(lanes), index
+                    lanes.append(listener)
+                continue
             for family, address, v6only in _resolve(bind, (*binds, *beside), where):
                 try:
                     path = bind.path if isinstance(bind, UnixBind) else None
@@ -241,7 +263,17 @@ def add_shard(like: Listener, *, backlog: int) -> Listener:
     """One more SO_REUSEPORT listener on the address of another."""
     address = like.sock.getsockname()
     sock = _tcp(like.sock.family, address, v6only=_v6only(like.sock), reuseport=True)
-    return _listen(sock, backlog, like.lane, None)
+    shard = _listen(sock, backlog, like.lane, None)
+    shard.bind = like.bind
+    return shard
+
+
+def adopt_passed(
+    sock: socket.socket, path: str | None = None, inode: tuple[int, int] | None = None
+) -> Listener:
+    """A listener that another master has, too; its lane and bind are to be set."""
+    sock.setblocking(False)
+    return Listener(sock, 0, _name(sock), path, inode=inode, lent=True)
 
 
 def _listen(sock: socket.socket, backlog: int, lane: int, path: str | None) -> Listener:

@@ -185,6 +185,7 @@ def _on_trio(
     worker = Worker(
         config, make, *born_with, access=access, inherited=spawn.inherited, current=current
     )
+    worker.held = spawn.held
 
     def run() -> int:
         code = trio.run(worker.run, strict_exception_groups=True)
@@ -215,6 +216,7 @@ def _on_asyncio(
     worker = Worker(
         config, make, *born_with, access=access, inherited=spawn.inherited, current=current
     )
+    worker.held = spawn.held
     return partial(run, worker)
 
 

@@ -7,7 +7,8 @@ it is ready, waits for the end, and stops the app; what happens in between is de
     ready      Drain: the doors close; Drain again: the earlier end of the two
     draining   idle, or out of time: it is at its end, or (told to stay) says Drained
                told to stay, then Resume: the doors open, and it says Resumed
-    any        Quit: it is at its end now; Reopen: the log files; SetLogLevel: how much to log
+    any        Quit: it is at its end now; Reopen: the log files; SetLogLevel: how much to log;
+               Begin: it accepts from the listeners that were held back
 
 A worker never leaves on its own.  On SIGTERM, when it has served ``max_requests``, or when its
 service has had enough, it tells the master that it wants to, and goes on until the master, who has
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 from balancer import log
 from balancer.core.admission import Admission, Doors
 from balancer.core.messages import (
+    Begin,
     BootFailed,
     Drain,
     Drained,
@@ -101,6 +103,8 @@ class Shell(ABC):
         self._deadline = math.inf  # of the drain
         self._asked_to_leave = False
         self._leaving = False  # it was told to
+        self.held = False
+        """The listeners are still another server's: nothing is accepted from them."""
         self._stats: SlotWriter | RequestLimit = slot
         if config.max_requests:
             limit = config.max_requests + random.randint(0, config.max_requests_jitter)
@@ -119,6 +123,10 @@ class Shell(ABC):
     @abstractmethod
     def _give_up_starting(self) -> None:
         """The app isn't wanted any more; nothing if it runs already."""
+
+    @abstractmethod
+    def _start_accepting(self) -> None:
+        """Nothing is held any more; may be said before it serves."""
 
     @abstractmethod
     def _stop_accepting(self, *, for_good: bool) -> None:
@@ -160,6 +168,9 @@ class Shell(ABC):
             log.set_level(request.level)
         elif isinstance(request, Resume):
             self._resume()
+        elif isinstance(request, Begin):
+            self.held = False
+            self._start_accepting()
         else:
             self._drain(request)
 
@@ -170,7 +181,7 @@ class Shell(ABC):
         self._drain(Drain(self._config.graceful_timeout, closing=True))
 
     def _drain(self, order: Drain) -> None:
-        if order.closing:  # who waits now is not for anybody else
+        if order.closing and not self.held:  # who waits now is not for anybody else
             for acceptor in self._acceptors:
                 acceptor.take_last()
         self._leaving |= order.leave

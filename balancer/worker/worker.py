@@ -88,6 +88,7 @@ class Worker(Shell):
         self._starting = trio.CancelScope()
         self._idle = trio.Event()
         self._done = trio.Event()
+        self._begun = trio.Event()
         self._acceptances = trio.CancelScope()
         self._stay = trio.CancelScope()  # of a drain that didn't ask to leave
         self._nursery: trio.Nursery
@@ -170,6 +171,8 @@ class Worker(Shell):
 
     async def _accept(self) -> None:
         with self._acceptances:
+            if self.held:
+                await self._begun.wait()
             async with trio.open_nursery() as nursery:
                 for acceptor in self._acceptors:
                     nursery.start_soon(acceptor.run)
@@ -210,6 +213,9 @@ class Worker(Shell):
 
     def _give_up_starting(self) -> None:
         self._starting.cancel()
+
+    def _start_accepting(self) -> None:
+        self._begun.set()
 
     def _stop_accepting(self, *, for_good: bool) -> None:
         self._acceptances.cancel()

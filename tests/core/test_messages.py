@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from balancer.core.messages import (
     LENGTH,
     MAX_FRAME,
+    Begin,
     BootFailed,
     Configure,
     Drain,
@@ -54,6 +55,7 @@ WORKER_MESSAGES = st.one_of(
 WORKER_REQUESTS = st.one_of(
     st.builds(Drain, st.floats(0, 1e6), st.booleans()),
     st.just(Resume()),
+    st.just(Begin()),
     st.just(Quit()),
     st.just(Reopen()),
     st.builds(SetLogLevel, st.text(max_size=20)),
@@ -101,7 +103,7 @@ class TestRoundTrip:
         tested = {
             type(strategy_part)
             for strategy_part in [
-                Ready(), BootFailed(""), Leaving(""), Drained(), Resumed(), Drain(0),
+                Ready(), BootFailed(""), Leaving(""), Drained(), Resumed(), Drain(0), Begin(),
                 Resume(), Quit(), Reopen(), SetLogLevel(""),
                 Configure(WorkerConfig(), "", 0), Spawn(0, 0, 0, ()), Guard(), Warm(),
                 PreloadFailed(""), Spawned(0, 0), SpawnFailed(0, ""), Exited(0, 0, 0),

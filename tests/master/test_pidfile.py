@@ -120,3 +120,21 @@ def test_a_process_that_has_ended_is_stale_also_while_nobody_has_reaped_it(path:
         path.write_text(f"{zombie.pid}\n")
         with pid_file(str(path)):
             assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_the_predecessors_file_is_written_when_the_server_is_ours(path: Path, other: int) -> None:
+    path.write_text(f"{other}\n")
+    with pid_file(str(path), predecessor=other) as file:
+        assert path.read_text() == f"{other}\n"
+        file.write()
+        assert path.read_text() == OURS
+    assert not path.exists()
+
+
+def test_an_heir_that_fails_leaves_the_predecessors_file(path: Path, other: int) -> None:
+    path.write_text(f"{other}\n")
+    with pid_file(str(path), predecessor=other):
+        pass
+    assert path.read_text() == f"{other}\n"
+    with pytest.raises(RunError, match=f"process {other}"), pid_file(str(path), predecessor=1):
+        pass

@@ -78,6 +78,7 @@ class Worker(Shell):
         ]
         self._unwanted = False
         self._stay: asyncio.Task[Any] | None = None  # a drain that didn't ask to leave
+        self._serving = False
         self._loop: asyncio.AbstractEventLoop
         self._channel: Channel
         self._group: asyncio.TaskGroup
@@ -153,8 +154,9 @@ class Worker(Shell):
         gc.freeze()
         self._receiver.start()
         self._beat()
-        for acceptor in self._acceptors:
-            acceptor.start()
+        self._serving = True
+        if not self.held:
+            self._start_accepting()
         self._channel.send(Ready())
         # One that came while the worker started has been kept; after Ready, because the master
         # lets nobody go that has not been welcomed.
@@ -198,6 +200,11 @@ class Worker(Shell):
         if not self._starting.done():
             self._unwanted = True
             self._starting.cancel()
+
+    def _start_accepting(self) -> None:
+        if self._serving:
+            for acceptor in self._acceptors:
+                acceptor.start()
 
     def _stop_accepting(self, *, for_good: bool) -> None:
         for acceptor in self._acceptors:
