@@ -5,6 +5,7 @@ Each command imports what it needs when it runs: ``status`` shall not wait for t
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -118,6 +119,10 @@ def _complain(message: str, code: int, details: str = "") -> int:
     click.echo(f"balancer: error: {' '.join(message.split())}", err=True)
     if details:
         click.echo(details, err=True)
+    if "BALANCER_UPGRADE" in os.environ:  # the master that started this one waits for it
+        from balancer.net.upgrade import report_failure
+
+        report_failure(os.environ, message)
     return code
 
 

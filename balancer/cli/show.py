@@ -41,6 +41,9 @@ def show_status(status: Status) -> str:
         lines.append(click.style(text, fg="red"))
     if master.admin:
         lines.append(f"health checks: {', '.join(master.admin)}")
+    if master.leaving:
+        pids = ", ".join(map(str, master.leaving))
+        lines.append(f"was upgraded; the master before it still drains: pid {pids}")
     lines += [
         "",
         *_table(_WORKERS, [_worker(worker) for worker in status.workers]),

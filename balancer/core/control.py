@@ -162,10 +162,11 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``state`` is starting, running, reloading or stopping.
+    """``state`` is starting, running, reloading, upgrading, leaving or stopping.
 
     ``reload_error`` says why the last reload was given up; absent when it wasn't.  ``admin`` is
-    where health checks are answered, where they are.
+    where health checks are answered, where they are.  ``leaving`` are the pids of the masters that
+    this one took over from and that still drain.
     """
 
     pid: int
@@ -175,6 +176,7 @@ class MasterStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     reload_error: str | None = None
     admin: list[str] = []
+    leaving: list[int] = []
 
 
 class Failure(msgspec.Struct, frozen=True):

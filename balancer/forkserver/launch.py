@@ -25,8 +25,9 @@ __all__ = ["WORKER_ENTRY", "Launched", "forget", "launch", "prepare"]
 
 WORKER_ENTRY = "balancer.worker.entry"
 """The module of the server's workers, by name: the fork server is below it."""
-PARENTS_OWN = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
-"""What a service manager says to one process, which takes it out of its environment."""
+PARENTS_OWN = ("LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "BALANCER_UPGRADE")
+"""What a service manager, or an old master, says to one process, which takes it out of its
+environment."""
 
 
 @final

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from balancer.master.commands import Commands
     from balancer.settings import Settings
 
-__all__ = ["serve_control"]
+__all__ = ["ControlDesk", "serve_control"]
 
 logger = logging.getLogger("balancer.master.control")
 
@@ -51,11 +51,58 @@ ACCEPT_PAUSE = 0.1
 RETRY = 2.0
 
 
+@final
+class ControlDesk:
+    """The control socket, as long as it is this master's: an upgrade passes it on.
+
+    Owns ``socket`` once it is there.
+    """
+
+    def __init__(self) -> None:
+        self.socket: ControlSocket | None = None
+        self._begun = trio.Event()
+        self._accepting = trio.CancelScope()
+        self._done: trio.Event | None = None
+
+    def begin(self) -> None:
+        """Answer from now on."""
+        self._begun.set()
+        if self.socket is not None:
+            self.socket.lent = False
+
+    def leave(self, *, passed: bool) -> None:
+        """Take no new clients; if the socket was ``passed``, it is the next master's."""
+        self._accepting.cancel()
+        if self.socket is not None:
+            self.socket.lent = passed
+
+    async def finish(self) -> None:
+        """After ``leave``: wait for the clients that are here."""
+        if self._done is not None:
+            with trio.move_on_after(PATIENCE + SEND_PATIENCE):
+                await self._done.wait()
+
+    async def serve(self, commands: Commands, control: ControlSocket) -> None:
+        """Serve, and who is here then until they are done."""
+        self.socket = control
+        await self._begun.wait()
+        self._done = trio.Event()
+        listener = trio.socket.from_stdlib_socket(control.socket)
+        seats = _Seats()
+        async with trio.open_nursery() as nursery:
+            with self._accepting:
+                while True:
+                    await seats.free.acquire()
+                    nursery.start_soon(_client, await _accept(listener), commands, seats)
+        self._done.set()
+
+
 async def serve_control(
     commands: Commands,
     settings: Settings,
     *,
     bound: str | None = None,
+    desk: ControlDesk | None = None,
     task_status: trio.TaskStatus[str | None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Make the control socket, say its address by ``started``, and serve it until cancelled.
@@ -68,6 +115,7 @@ async def serve_control(
         commands: What to do.
         settings: Where the socket is to be, and whether there is to be one.
         bound: The first address really bound, for the socket's name.
+        desk: Where an upgrade finds the socket; may have one already.
         task_status: Of ``nursery.start``.
 
     Raises:
@@ -76,7 +124,11 @@ async def serve_control(
     if settings.no_control:
         task_status.started(None)
         return
-    control = _open(settings, bound)
+    if desk is None:
+        desk = ControlDesk()
+        desk.begin()
+    control = desk.socket or _open(settings, bound)
+    desk.socket = control
     task_status.started(None if control is None else str(control.address))
     while control is None:
         # Nothing tells when another server's socket goes.
@@ -85,7 +137,7 @@ async def serve_control(
             control = open_control(settings, bound=bound)
             logger.info("the control socket is %s", control.address)
     try:
-        await _serve(commands, control)
+        await desk.serve(commands, control)
     finally:
         control.close()
 
@@ -125,15 +177,6 @@ class _Seats:
             self._waiting.remove(client)
         else:
             self.free.release()
-
-
-async def _serve(commands: Commands, control: ControlSocket) -> None:
-    listener = trio.socket.from_stdlib_socket(control.socket)
-    seats = _Seats()
-    async with trio.open_nursery() as nursery:
-        while True:
-            await seats.free.acquire()
-            nursery.start_soon(_client, await _accept(listener), commands, seats)
 
 
 async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType:

@@ -6,9 +6,9 @@ None of them may hold up connections; each is a task, or is told by one.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, final
 
+from balancer.core.upgrade import Use
 from balancer.master.admin import Admin
 from balancer.master.notify import Herald
 from balancer.master.reaper import inherits_orphans, reap_orphans
@@ -16,6 +16,7 @@ from balancer.master.reaper import inherits_orphans, reap_orphans
 if TYPE_CHECKING:
     import trio
 
+    from balancer.master.lineage import Lineage
     from balancer.master.vitals import Watch
     from balancer.net.sdnotify import Notifier
     from balancer.settings import Settings
@@ -31,9 +32,15 @@ class Neighbours:
         RunError: the address of ``--admin`` can't be bound.
     """
 
-    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+    def __init__(self, settings: Settings, notifier: Notifier, lineage: Lineage) -> None:
         self.notifier = notifier
-        self.admin = Admin(settings)
+        self._lineage = lineage
+        bind = settings.admin
+        self.admin = Admin(settings, None if bind is None else lineage.other(Use.ADMIN, bind))
+        if bind is not None:
+            lineage.others[Use.ADMIN] = (bind, self.admin.listeners)
+        lineage.on_hand_on = self.admin.close
+        lineage.on_successor = lambda pid: notifier.notify(f"MAINPID={pid}")
 
     def start(self, watch: Watch, nursery: trio.Nursery, *, attended: bool) -> None:
         """Begin, in the master's nursery, before the server's phase changes.
@@ -41,7 +48,7 @@ class Neighbours:
         Orphans are left to a program that uses the library: its process is its own.
         """
         watch.operations.admin_addresses = self.admin.addresses
-        nursery.start_soon(partial(self.admin.run, watch))
+        nursery.start_soon(self._answer, watch)
         if self.notifier.active:
             herald = Herald(self.notifier, watch)
             watch.operations.on_phase = herald.on_phase
@@ -50,6 +57,11 @@ class Neighbours:
                 nursery.start_soon(herald.pat)
         if attended and inherits_orphans():
             nursery.start_soon(reap_orphans)
+
+    async def _answer(self, watch: Watch) -> None:
+        """Health checks, once they are about this master."""
+        await self._lineage.begun()
+        await self.admin.run(watch)
 
     def close(self) -> None:
         """The last thing of all; idempotent."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from balancer.master.rolling import Rolling
     from balancer.master.spawner import Spawner
     from balancer.master.supervisor import Supervisor
+    from balancer.master.upgrader import Upgrader
     from balancer.master.upstreams import Upstreams
 
 __all__ = ["MAX_WORKERS", "Operations", "Phase"]
@@ -52,6 +53,8 @@ class Phase(Enum):
     STARTING = "starting"
     RUNNING = "running"
     RELOADING = "reloading"
+    UPGRADING = "upgrading"  # until another master has taken over
+    LEAVING = "leaving"  # it has
     STOPPING = "stopping"
 
 
@@ -83,22 +86,28 @@ class Operations:
         rolling.scale = self.scale
         self._rolls = Rolls(self._roll, nursery, self.tell_phase)
         self._staffing = Staffing(live, supervisor, self._hooks, nursery)
-        self._stopping = Stopping(live, supervisor, dispatcher, ports, nursery)
+        self.stopping = Stopping(live, supervisor, dispatcher, ports, nursery)
         self._started_at = trio.current_time()
-        self.stopped = self._stopping.stopped
+        self.stopped = self.stopping.stopped
         self.on_phase: Callable[[Phase], None] = lambda _phase: None
         """Called when a phase begins, or the same one again."""
         self.admin_addresses: Sequence[str] = ()
         """Where health checks are answered."""
+        self.serving = False
+        """All workers have been ready once, and the server is this master's."""
+        self.upgrader: Upgrader | None = None
+        """Where there is none, the server can't be replaced."""
 
     @property
     def phase(self) -> Phase:
         """What the server is doing."""
-        if self._stopping.begun:
+        if self.stopping.begun:
             return Phase.STOPPING
+        if self.upgrader is not None and self.upgrader.phase is not None:
+            return self.upgrader.phase
         if self._rolls.running:
             return Phase.RELOADING
-        return Phase.RUNNING if self._supervisor.all_ready.is_set() else Phase.STARTING
+        return Phase.RUNNING if self.serving else Phase.STARTING
 
     @property
     def reload_error(self) -> str | None:
@@ -122,6 +131,7 @@ class Operations:
             self._spawner,
             self._upstreams,
             self.admin_addresses,
+            [] if self.upgrader is None else self.upgrader.leaving,
         )
 
     async def on_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -149,9 +159,10 @@ class Operations:
             self._refuse_when_stopping("restart")
             await self._staffing.replace(worker_id, wait=wait)
 
-    async def upgrade(self, *, wait: bool = False) -> None:  # noqa: ARG002
-        """Not yet."""
-        raise RunError("upgrade: can't be done yet")
+    async def upgrade(self, *, wait: bool = False) -> None:
+        """Begin to be replaced by another master."""
+        assert self.upgrader is not None
+        await self.upgrader.upgrade(wait=wait)
 
     async def reopen(self) -> None:
         """Have every worker open its log files anew: those that drain write to them, too."""
@@ -170,7 +181,9 @@ class Operations:
     async def stop(self, *, quick: bool = False, wait: bool = False) -> None:
         """Begin to stop; when stopping already, kill."""
         self._rolls.stop()
-        self._stopping.begin(quick=quick)
+        if self.upgrader is not None:
+            self.upgrader.cancel()
+        self.stopping.begin(quick=quick)
         self.tell_phase()
         if wait:
             await self.stopped.wait()
@@ -234,5 +247,7 @@ class Operations:
             self._supervisor.recycler.paused = False
 
     def _refuse_when_stopping(self, what: str) -> None:
-        if self._stopping.begun:
+        if self.phase in {Phase.STOPPING, Phase.LEAVING}:
             raise RunError(f"{what}: the server is stopping")
+        if self.phase is Phase.UPGRADING:
+            raise RunError(f"{what}: an upgrade is in progress")

@@ -325,6 +325,8 @@ class Ports:
     def adopt(self, lanes: Mapping[int, int], backlog: int) -> None:
         """These lanes, as prepared, are those of the settings in force."""
         self.lanes, self._new = lanes, []
+        for each in self._all():
+            each.bind = lanes.get(each.lane, each.bind)
         if backlog != self._backlog:
             self._backlog = backlog
             for each in self._all():

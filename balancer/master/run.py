@@ -17,13 +17,12 @@ from balancer import __version__, log
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import ExitCode
 from balancer.master.configure import configure
-from balancer.master.control import serve_control
 from balancer.master.dispatcher import Dispatcher
 from balancer.master.hooks import MasterHooks
+from balancer.master.lineage import Lineage
 from balancer.master.live import Live
 from balancer.master.neighbours import Neighbours
 from balancer.master.operations import Operations, Phase
-from balancer.master.pidfile import pid_file
 from balancer.master.plan import Plan
 from balancer.master.policies import find_policy
 from balancer.master.ports import Ports
@@ -34,6 +33,7 @@ from balancer.master.servable import servable
 from balancer.master.spawner import Spawner
 from balancer.master.supervisor import Supervisor
 from balancer.master.surroundings import Surroundings
+from balancer.master.upgrader import Upgrader
 from balancer.master.upstreams import Upstreams
 from balancer.master.vitals import Watch
 from balancer.net.sdnotify import Notifier
@@ -77,16 +77,17 @@ def run(
         BalancerError: the server can't start, with the exit code for that.
     """
     log.configure(settings.log_level)
-    notifier = Notifier.from_environ(os.environ, os.getpid())
-    passed = take_passed(os.environ, os.getpid())
-    settings = adopt_passed(settings, passed)
-    surroundings = Surroundings(None if read is None else partial(_read_again, read, passed))
-    surroundings.settle_in(settings)
-    with (
-        pid_file(settings.pid, settings.where("pid")),
-        Master(settings, plan or Plan(), hooks, surroundings, notifier) as master,
-    ):
-        trio.run(master.serve, strict_exception_groups=True)
+    with Lineage.of_this_process() as lineage:
+        notifier = Notifier.from_environ(os.environ, os.getpid())
+        passed = take_passed(os.environ, os.getpid())
+        settings = adopt_passed(settings, passed)
+        surroundings = Surroundings(None if read is None else partial(_read_again, read, passed))
+        surroundings.settle_in(settings)
+        with (
+            lineage.pid_file(settings),
+            Master(settings, plan or Plan(), hooks, surroundings, notifier, lineage) as master,
+        ):
+            trio.run(master.serve, strict_exception_groups=True)
     return ExitCode.OK
 
 
@@ -113,12 +114,14 @@ class Master:
         hooks: Hooks | None = None,
         surroundings: Surroundings | None = None,
         notifier: Notifier | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         check_reload(settings)
         settings, queue = servable(settings)
         self.live = Live(settings, hooks)
         self._plan = plan
         self._surroundings = surroundings or Surroundings()
+        self._lineage = lineage or Lineage()
         self._hooks = MasterHooks(self.live)
         with ExitStack() as stack:
             stack.callback(self._hooks.on_exit)
@@ -126,10 +129,10 @@ class Master:
             policy = find_policy(settings, last=plan.program is not None)
             self._upstreams = Upstreams(settings)  # before a port is bound for nothing
             stack.callback(self._upstreams.close)
-            self.ports = Ports(settings)
+            self.ports = Ports(settings, self._lineage.listeners(settings))
             stack.callback(self.ports.close_at_once)
             self.live.edition = dataclasses.replace(self.live.edition, lanes=self.ports.lanes)
-            self.neighbours = Neighbours(settings, notifier or Notifier())
+            self.neighbours = Neighbours(settings, notifier or Notifier(), self._lineage)
             stack.callback(self.neighbours.close)
             self._table = SlotTable.create()
             stack.callback(self._close_table)
@@ -178,8 +181,8 @@ class Master:
             async with trio.open_nursery() as nursery:
                 await self._serve(nursery, task_status)
                 nursery.cancel_scope.cancel()
-        if self.supervisor.failure is not None:
-            raise self.supervisor.failure
+        if failure := self.supervisor.failure or self._lineage.failure:
+            raise failure
         logger.info("stopped")
 
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
@@ -222,6 +225,10 @@ class Master:
             self._hooks,
             self._upstreams,
         )
+        lineage = self._lineage
+        upgrader = operations.upgrader = Upgrader(
+            self.live, lineage, supervisor, dispatcher, ports, operations, nursery
+        )
         dispatcher.on_reopened = self._reopened
         watch = Watch(operations, supervisor, dispatcher, ports, self._upstreams, started_at)
         self.neighbours.start(watch, nursery, attended=plan.attended)
@@ -230,21 +237,32 @@ class Master:
             _greet(settings, ports)
             for address in self.neighbours.admin.addresses:
                 logger.info("health checks are answered at %s", address)
-        self._hooks.nworkers_changed(settings.workers, None)
-        for _ in range(settings.workers):
+        workers = lineage.count(settings, ports, supervisor)
+        self._hooks.nworkers_changed(workers, None)
+        for _ in range(workers):
             supervisor.add_slot()
-        ports.open(dispatcher)
+        lineage.open(supervisor, dispatcher, ports, operations, nursery)
         nursery.start_soon(dispatcher.run)
         nursery.start_soon(supervisor.watch_hearts)
         nursery.start_soon(self._upstreams.watch)
-        nursery.start_soon(_announce, supervisor, operations, self._hooks, started_at)
+        nursery.start_soon(self._announce, started_at)
         if settings.reload:
             nursery.start_soon(watch_files, settings, operations.reload)
         if plan.control:
-            await nursery.start(_control, operations, settings, ports.addresses[0])
+            await nursery.start(lineage.control, operations, settings, ports.addresses[0])
         task_status.started()
         await _end(supervisor, operations)
+        await upgrader.finish()
         await spawner.close(FAREWELL)
+
+    async def _announce(self, started_at: float) -> None:
+        await self.supervisor.all_ready.wait()
+        await self._lineage.begun()
+        self.operations.serving = True
+        self.operations.tell_phase()
+        seconds = trio.current_time() - started_at
+        logger.info("ready: %s in %.2f s", _count(len(self.supervisor.slots)), seconds)
+        self._hooks.when_ready()
 
     def _reopened(self, worker: int, lane: int) -> None:
         handle = self.supervisor.workers.get(worker)
@@ -264,28 +282,6 @@ async def _give_up(supervisor: Supervisor, operations: Operations) -> None:
     await supervisor.failed.wait()
     if operations.phase is not Phase.STOPPING:
         await operations.stop(quick=True)
-
-
-async def _control(
-    operations: Operations,
-    settings: Settings,
-    address: str,
-    *,
-    task_status: trio.TaskStatus[str | None],
-) -> None:
-    # the name of the socket is the address without the scheme, as -b has it
-    bound = address.removeprefix("http://")
-    await serve_control(operations, settings, bound=bound, task_status=task_status)
-
-
-async def _announce(
-    supervisor: Supervisor, operations: Operations, hooks: MasterHooks, started_at: float
-) -> None:
-    await supervisor.all_ready.wait()
-    seconds = trio.current_time() - started_at
-    logger.info("ready: %s in %.2f s", _count(len(supervisor.slots)), seconds)
-    operations.tell_phase()
-    hooks.when_ready()
 
 
 def _greet(settings: Settings, ports: Ports) -> None:

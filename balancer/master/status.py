@@ -46,6 +46,7 @@ def make_status(
     spawner: Spawner,
     upstreams: Upstreams | None = None,
     admin: Sequence[str] = (),
+    leaving: Sequence[int] = (),
 ) -> Status:
     """Everything that can be seen from the master, now."""
     slots = {slot.number: slot for slot in supervisor.slots}
@@ -58,7 +59,14 @@ def make_status(
     workers.sort(key=lambda each: (each.slot, each.id))
     return Status(
         master=MasterStatus(
-            os.getpid(), __version__, uptime, settings.policy, phase, reload_error, list(admin)
+            os.getpid(),
+            __version__,
+            uptime,
+            settings.policy,
+            phase,
+            reload_error,
+            list(admin),
+            list(leaving),
         ),
         workers=workers,
         listeners=[_listener(each.lane, each.address, dispatcher) for each in ports.listeners],

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, final
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from balancer.master.dispatcher import Dispatcher
     from balancer.master.live import Live
     from balancer.master.ports import Ports
@@ -44,6 +46,7 @@ class Stopping:
         self.begun = False
         self.stopped = trio.Event()
         """Set after the last worker."""
+        self.on_stopped: Callable[[], object] = lambda: None
 
     def begin(self, *, quick: bool) -> None:
         """Begin to stop; when that is so already, kill."""
@@ -75,12 +78,17 @@ class Stopping:
                 self._supervisor.quit(worker)
             else:
                 seconds = max(0.0, deadline - trio.current_time())
-                self._supervisor.drain(worker, seconds, closing=True)
-        # The supervisor kills who is late; this returns when it has.
+                # who waits on a listener that was passed on is for others to serve
+                self._supervisor.drain(worker, seconds, closing=not self._ports.lent)
+        await self.wait_until_gone()
+
+    async def wait_until_gone(self) -> None:
+        """Wait for the workers, who were told to leave; the supervisor kills who is late."""
         for worker in list(self._supervisor.unreported.values()):
             await worker.dead.wait()
         if abandoned := self._dispatcher.abandon():
             logger.warning("%d connection(s) found no worker before the end", abandoned)
+        self.on_stopped()
         self.stopped.set()
 
     def _workers(self) -> list[WorkerHandle]:

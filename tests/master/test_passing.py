@@ -23,7 +23,7 @@ TCP = TcpBind("127.0.0.1", 0)
 def _pass(ports: Ports, *binds: Bind) -> Heritage:
     link: Any = None
     heritage = Heritage(link, 0)
-    for offered, listener in offer_listeners(binds, ports.lanes, ports.shards):
+    for offered, listener in offer_listeners(binds, ports.listeners, ports.shards):
         copy = socket.socket(fileno=os.dup(listener.fileno()))
         heritage.sockets[offered.number] = (offered, copy)
     return heritage
@@ -40,7 +40,7 @@ def test_what_is_lent_leaves_no_trace(tmp_path: Path) -> None:
     assert new.lent
     new.close_at_once()
     assert path.exists()
-    with socket.create_connection(old.lanes[0].sock.getsockname()):
+    with socket.create_connection(old.listeners[0].sock.getsockname()):
         pass
     old.close_at_once()
     assert not path.exists()
@@ -73,8 +73,8 @@ def test_shards_go_with_their_lane() -> None:
     for slot in (1, 2):
         new.add_slot(slot)
     assert new.ready_slots == 2
-    assert {each.sock.getsockname() for each in [*new.lanes, *new.shards]} == {
-        old.lanes[0].sock.getsockname()
+    assert {each.sock.getsockname() for each in [*new.listeners, *new.shards]} == {
+        old.listeners[0].sock.getsockname()
     }
     new.close_at_once()
     old.close_at_once()
@@ -87,7 +87,7 @@ def test_for_another_policy_they_are_plain_listeners() -> None:
     new = Ports(Settings(bind=(TCP,)), take_listeners(_pass(old, TCP), (TCP,)))
     new.add_slot(1)
     new.add_slot(2)
-    assert new.inherited(2) == []
+    assert new.inherited(2, new.lanes) == []
     assert len(new.shards) == 1, "spare: nobody opened one more"
     new.close_at_once()
     old.close_at_once()
