@@ -93,8 +93,6 @@ class Operations:
         """Called when a phase begins, or the same one again."""
         self.admin_addresses: Sequence[str] = ()
         """Where health checks are answered."""
-        self.serving = False
-        """All workers have been ready once, and the server is this master's."""
         self.upgrader: Upgrader | None = None
         """Where there is none, the server can't be replaced."""
 
@@ -107,7 +105,9 @@ class Operations:
             return self.upgrader.phase
         if self._rolls.running:
             return Phase.RELOADING
-        return Phase.RUNNING if self.serving else Phase.STARTING
+        # an heir is ready, and still the server is another's
+        serving = self._supervisor.all_ready.is_set() and not self._ports.held
+        return Phase.RUNNING if serving else Phase.STARTING
 
     @property
     def reload_error(self) -> str | None:

@@ -258,7 +258,6 @@ class Master:
     async def _announce(self, started_at: float) -> None:
         await self.supervisor.all_ready.wait()
         await self._lineage.begun()
-        self.operations.serving = True
         self.operations.tell_phase()
         seconds = trio.current_time() - started_at
         logger.info("ready: %s in %.2f s", _count(len(self.supervisor.slots)), seconds)

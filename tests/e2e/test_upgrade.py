@@ -160,7 +160,7 @@ def test_to_another_version_and_not_to_a_broken_one(project: Path) -> None:
     main, package = project / "main.py", project / "balancer"
     with server, under_load(server):
         edit(package / "__init__.py", "__version__ = ", '__version__ = "9.8.7"  # ')
-        assert server.upgrade() == Reply(ok=True)
+        assert server.upgrade() == Reply(ok=True, done=True)
         assert server.upgraded()["master"]["version"] == "9.8.7"
 
         def fails(path: Path, text: str) -> str:
