@@ -244,6 +244,7 @@ class Heir:
         if not isinstance(message, Left):
             logger.warning("the old master (pid %d) died before it was done", self.predecessor)
             ports.keep_hearing()
+        self._link.close()
 
     async def _see_off(self, pid: int) -> None:
         await trio.lowlevel.wait_readable(self.leaving[pid])

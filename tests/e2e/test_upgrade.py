@@ -19,11 +19,12 @@ from balancer.cli.client import ask as ask_server
 from balancer.cli.client import locate
 from balancer.core.control import Reply, Upgrade
 from balancer.errors import BalancerError
-from benchmarks.process import ServerProcess, wait_until_gone
-from tests.faults.lab import ask, pass_attempts, process_state, until
+from benchmarks.process import ServerProcess
+from tests.faults.lab import ask, pass_attempts, until
 from tests.support import raw
 from tests.support.client import InThread, Plan
 from tests.support.server import BalancerServer, Status, ready
+from tests.support.upgradable import Upgradable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,49 +38,6 @@ async def app(exchange):
     await exchange.respond(200, [], b"Hello from worker %d (pid %d)" % (
         int(os.environ["BALANCER_WORKER_ID"]), os.getpid()))
 """
-
-
-class Upgradable(BalancerServer):
-    """A server whose master is another process after an upgrade."""
-
-    _successor: int | None = None
-
-    @property
-    def pid(self) -> int:
-        return self._successor or self.process.pid
-
-    def upgrade(self) -> Reply:
-        """Upgrade and wait for it; a refusal is in the reply."""
-        return ask_server(locate(None, str(self.control)), Upgrade(wait=True), 20.0)
-
-    def upgraded(self, *, drained: bool = True) -> Status:
-        """Wait until another master serves, and as a rule the old one has left."""
-        before = self.pid
-        status = self.wait_for(
-            lambda status: (
-                status["master"]["pid"] != before
-                and status["master"]["state"] == "running"
-                and not (drained and status["master"].get("leaving"))
-            ),
-            deadline=30,
-        )
-        self._successor = status["master"]["pid"]
-        if drained:
-            until(lambda: process_state(before) == "Z", what=f"{before} is gone")
-        return status
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    def finish(self) -> None:
-        if self._successor is not None:
-            successor = {self._successor}
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGTERM)
-            alive = lambda: {pid for pid in successor if process_state(pid) != "Z"}  # noqa: E731
-            assert not wait_until_gone(alive, self.stop_deadline)
-            assert self.log_lines()[-1].endswith("stopped")
-        super().finish()
 
 
 @contextlib.contextmanager
