@@ -129,7 +129,7 @@ class Farewell:
             return
         if worker.id in self._crew.workers:
             logger.warning("%s didn't end in time and is killed", worker)
-            worker.killed_for = worker.killed_for or f"it didn't end within {seconds:g} s"
+            worker.killed_for = worker.killed_for or f"it didn't end within {round(seconds, 1):g} s"
             worker.signal(signal.SIGKILL)
             if self._crew.stopping:
                 self._spawner.give_up(worker)  # if it isn't even forked: nobody waits for that now

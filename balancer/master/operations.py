@@ -247,7 +247,8 @@ class Operations:
             self._supervisor.recycler.paused = False
 
     def _refuse_when_stopping(self, what: str) -> None:
-        if self.phase in {Phase.STOPPING, Phase.LEAVING}:
+        upgrade = None if self.upgrader is None else self.upgrader.phase
+        if self.stopping.begun or upgrade is Phase.LEAVING:
             raise RunError(f"{what}: the server is stopping")
-        if self.phase is Phase.UPGRADING:
+        if upgrade is Phase.UPGRADING:
             raise RunError(f"{what}: an upgrade is in progress")

@@ -58,6 +58,7 @@ class Stopping:
         self._supervisor.stopping = True
         self._patience.cancel()
         for worker in self._workers():
+            worker.killed_for = worker.killed_for or "it was asked to stop again"
             worker.signal(signal.SIGKILL)
 
     async def _stop(self, quick: bool) -> None:

@@ -573,7 +573,7 @@ TAKEN = {
     ),
     Taken.AT_START: (
         "policy", "reload", "reload_dir", "reload_include", "reload_exclude", "pid", "name",
-        "control", "no_control",
+        "control", "no_control", "admin",
     ),
 }  # fmt: skip
 """What a reload doesn't leave to the next workers."""
