@@ -71,7 +71,7 @@ def forget() -> None:
 def launch(entry: str) -> Launched:
     """A process that imports ``entry`` and waits for its configuration; OSError."""
     global _prepared
-    inherited = _inherited(entry, os.path.realpath("."), os.environ)
+    inherited = _inherited(entry, _real(os.curdir), os.environ)
     if _prepared is not None and _prepared.inherited == inherited:
         found, _prepared = _prepared, None
         if found.process.poll() is None:
@@ -97,8 +97,16 @@ def _start(entry: str, folder: str | None, environ: Mapping[str, str] | None) ->
     except BaseException:
         near.close()
         raise
-    folder = os.path.realpath(folder or ".")
+    folder = _real(folder or os.curdir)
     return Launched(process, near, _inherited(entry, folder, environ or os.environ))
+
+
+def _real(folder: str) -> str:
+    """A folder without its links; one that has gone is still good enough to start in."""
+    try:
+        return os.path.realpath(folder)
+    except OSError:
+        return folder
 
 
 def _inherited(entry: str, folder: str, environ: Mapping[str, str]) -> tuple[object, ...]:

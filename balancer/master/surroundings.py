@@ -9,6 +9,7 @@ by the file, is there.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -29,18 +30,22 @@ __all__ = ["Surroundings"]
 @final
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    folder: str
+    folder: str | None
     environment: dict[str, str]
     found: dict[str, str | None]
 
 
 @final
 class Surroundings:
-    """Settles in where the settings say, and knows the way back."""
+    """Settles in where the settings say, and knows the way back.
+
+    Raises:
+        UsageError: the folder that we are in has been deleted.
+    """
 
     def __init__(self, read: Read | None = None) -> None:
         self._read = read
-        self._start = os.getcwd()
+        self._start = _here()
         self._found: dict[str, str | None] = {}  # what was there before ours, by name
 
     @property
@@ -91,14 +96,31 @@ class Surroundings:
 
     def note(self) -> _Snapshot:
         """Everything as it is, for ``restore``."""
-        return _Snapshot(os.getcwd(), dict(os.environ), dict(self._found))
+        return _Snapshot(_folder(), dict(os.environ), dict(self._found))
 
     def restore(self, snapshot: _Snapshot) -> None:
         """Everything as it was."""
-        os.chdir(snapshot.folder)
+        if snapshot.folder is not None:
+            with suppress(OSError):  # it has gone meanwhile, and whoever is in it can stay
+                os.chdir(snapshot.folder)
         for name in os.environ.keys() - snapshot.environment.keys():
             del os.environ[name]
         for name, value in snapshot.environment.items():
             if os.environ.get(name) != value:
                 os.environ[name] = value
         self._found = snapshot.found
+
+
+def _here() -> str:
+    found = _folder()
+    if found is None:
+        raise UsageError("the current folder has been deleted: start in another one")
+    return found
+
+
+def _folder() -> str | None:
+    """Where we are; None when that folder has gone, as after the deployment of the next release."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

@@ -92,3 +92,14 @@ def test_a_folder_that_is_not_there_is_somebody_elses_error() -> None:
     prepare("/nonexistent", {})
     with launched() as found:
         assert found.process.poll() is None
+
+
+def test_one_can_be_started_in_a_folder_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    with launched() as found:
+        assert found.process.poll() is None

@@ -74,3 +74,20 @@ def test_a_folder_that_is_not_there() -> None:
         Surroundings().settle_in(Settings(chdir="none"))
     with pytest.raises(UsageError, match=r"^--app-dir none: no such folder$"):
         Surroundings().settle_in(Settings(app_dir="none"))
+
+
+def test_a_folder_that_has_gone_is_no_reason_to_fail(home: Path) -> None:
+    (home / "gone").mkdir()
+    os.chdir(home / "gone")
+    surroundings = Surroundings(lambda: (Settings(), None))
+    (home / "gone").rmdir()
+    before = surroundings.note()
+    with pytest.raises(UsageError, match="gone, where this began: No such file or directory"):
+        surroundings.read()
+    surroundings.restore(before)
+    with pytest.raises(UsageError, match="the current folder has been deleted"):
+        Surroundings()
+    os.chdir(home / "sub")
+    before = surroundings.note()
+    (home / "sub").rmdir()
+    surroundings.restore(before)
