@@ -62,6 +62,8 @@ def read_toml(file: str, text: str) -> Config:
             raise UsageError(f"-c {file}: not TOML: {error}") from None
         what, line, column = where.groups()
         raise UsageError(f"{file}:{line}: not TOML: {what} (column {column})") from None
+    except RecursionError:
+        raise UsageError(f"-c {file}: not TOML: nested too deeply") from None
     return _Reader(file, find_lines(text)).read(document)
 
 

@@ -95,11 +95,13 @@ def test_syntax_errors_name_the_line(tmp_path: Path) -> None:
         ("folder.toml", "Is a directory"),
         ("binary.toml", "not a text file"),
         ("nul\0.toml", "not a text file"),
+        ("deep.toml", "not TOML: nested too deeply"),
     ],
 )
 def test_files_that_are_none(name: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "deep.toml").write_text(f"bind = {5000 * '['}{5000 * ']'}")
     with pytest.raises(UsageError) as caught:
         load(file=str(tmp_path / name))
     assert str(caught.value) == f"-c {tmp_path / name}: {problem}"
