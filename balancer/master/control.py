@@ -265,23 +265,36 @@ async def _wait(
     request: Request, commands: Commands, client: trio.socket.SocketType
 ) -> Reply | None:
     reply: Reply | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch, client, nursery.cancel_scope)
-        try:
-            reply = Reply(ok=True, result=await obey(request, commands), done=True)
-        except BalancerError as error:
-            reply = Reply(ok=False, error=str(error))
-        nursery.cancel_scope.cancel()
+    with _hangup_of(client) as hangup:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch, hangup, nursery.cancel_scope)
+            try:
+                reply = Reply(ok=True, result=await obey(request, commands), done=True)
+            except BalancerError as error:
+                reply = Reply(ok=False, error=str(error))
+            nursery.cancel_scope.cancel()
     return reply
 
 
-async def _watch(client: trio.socket.SocketType, waiting: trio.CancelScope) -> None:
-    """Cancel what waits for an answer when nobody is left to hear it."""
-    with select.epoll() as hangup:
+def _hangup_of(client: trio.socket.SocketType) -> select.epoll:
+    """What is readable when the client has gone; the caller's to close.
+
+    Raises:
+        RunError: there is no descriptor for it.
+    """
+    try:
+        hangup = select.epoll()
         # No events: that the client has closed (HUP) is told anyway, and a client that has closed
         # only its sending half still waits.
         hangup.register(client.fileno(), 0)
-        await trio.lowlevel.wait_readable(hangup.fileno())
+    except OSError as error:
+        raise RunError(f"nobody can wait now: {error.strerror}; try without --wait") from None
+    return hangup
+
+
+async def _watch(hangup: select.epoll, waiting: trio.CancelScope) -> None:
+    """Cancel what waits for an answer when nobody is left to hear it."""
+    await trio.lowlevel.wait_readable(hangup.fileno())
     waiting.cancel()
 
 

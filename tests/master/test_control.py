@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import logging
@@ -297,6 +298,19 @@ async def test_who_waits_is_told_how_it_ended(slow: Server, nursery: trio.Nurser
         Reply(ok=False, error="reload: there is no such app"),
         Reply(ok=True, result=3, done=True),
     ]
+
+
+async def test_without_descriptors_nobody_can_wait(
+    slow: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def epoll() -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("balancer.master.control.select.epoll", epoll)
+        reply = await slow.ask(Reload(wait=True))
+    assert reply.error == "nobody can wait now: Too many open files; try without --wait"
+    assert await slow.ask(Reload()) == Reply(ok=True)
 
 
 async def test_who_hangs_up_waits_no_more_and_who_only_half_closes_does(slow: Server) -> None:
