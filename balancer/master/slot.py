@@ -33,7 +33,7 @@ class Slot:
     """One of the N places.
 
     ``current`` is the worker in it, ``successor`` one that is booting to replace it, and
-    ``predecessor`` one that has been replaced and isn't told to leave yet.  With neither of the
+    ``predecessors`` have been replaced and aren't told to leave yet.  With neither of the
     first two the slot is in backoff until ``resumes_at``, or it has been retired.  Only in a slot
     that is ``kept`` a dead worker is replaced; any other slot goes with its worker.  A slot is
     ``suspect`` when its last worker died unexpectedly: what the next one prints is overheard.
@@ -45,7 +45,7 @@ class Slot:
     worker_connections: int = 0  # of a worker in it; 0: as the settings say
     current: WorkerHandle | None = None
     successor: WorkerHandle | None = None
-    predecessor: WorkerHandle | None = None
+    predecessors: list[WorkerHandle] = field(default_factory=list)
     restarts: int = 0
     suspect: bool = False
     last_failure: LastFailure | None = None

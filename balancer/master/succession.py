@@ -96,16 +96,20 @@ class Succession:
             return None
         await successor.booted.wait()
         if successor.ready_at is not None:
+            # now: while ``before`` takes its time this one may be replaced, too
+            replaced = slot.predecessors[-1:]
             if before is not None:
                 await before()
-            self._let_go(slot)
+            self._let_go(slot, replaced)
         return successor
 
-    def _let_go(self, slot: Slot) -> None:
-        """Whoever was in a slot before has a successor that is ready."""
-        old, slot.predecessor = slot.predecessor, None
-        if old is not None and self._crew.needs(slot):
-            self._relieve(old)
+    def _let_go(self, slot: Slot, replaced: list[WorkerHandle]) -> None:
+        """These were in a slot before, and have a successor that is ready."""
+        for old in replaced:
+            if old in slot.predecessors:
+                slot.predecessors.remove(old)
+                if self._crew.needs(slot):
+                    self._relieve(old)
 
     def after(self, worker: WorkerHandle, slot: Slot) -> None:
         """A worker is dead."""

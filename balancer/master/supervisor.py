@@ -161,7 +161,7 @@ class Supervisor:
         self.slots.remove(slot)
         slot.retired = True
         slot.backoff.cancel()
-        for worker in (slot.current, slot.successor, slot.predecessor):
+        for worker in (slot.current, slot.successor, *slot.predecessors):
             if worker is not None:
                 self.drain(
                     worker, self._in_force.settings.graceful_timeout if seconds is None else seconds
@@ -317,8 +317,9 @@ class Supervisor:
         worker.booted.set()
         self._observer.ready(worker)
         if slot.successor is worker:
-            slot.successor, slot.predecessor = None, slot.current
-            slot.current = worker
+            if slot.current is not None:
+                slot.predecessors.append(slot.current)
+            slot.current, slot.successor = worker, None
         if all(slot.current and slot.current.ready_at is not None for slot in self.slots):
             self.all_ready.set()
 

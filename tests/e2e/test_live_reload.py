@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -328,3 +329,21 @@ def test_scaled_and_killed_while_it_rolls(tmp_path: Path) -> None:
             report = load.stop()
             assert set(report.outcomes) <= {"ok", "reset", "eof"}, report.summary()
             assert report.failed <= 1, report.summary()  # what was in progress on who was killed
+
+
+def test_who_is_replaced_twice_in_one_roll_goes_all_the_same(tmp_path: Path) -> None:
+    first = f'workers = 1\nrecall = "off"\n{binds(0, 0)}'
+    with Site(tmp_path, first) as site, ExitStack() as stack:
+        port = site.ports[1]
+        pid = site.server.kill(1, signal.SIGSTOP)
+        for _ in range(2):  # the roll waits for those that only worker 1 can serve
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        site.server.wait_for(lambda status: status["listeners"][1]["queued"])
+        site.write(f'workers = 1\nrecall = "off"\n{binds(0)}')
+        site.server.signal(signal.SIGHUP)
+        site.server.wait_for_line("reload: changed")
+        site.server.command("restart", "2", "--wait")
+        os.kill(pid, signal.SIGCONT)
+        site.server.wait_for_line("reload: done")
+        site.server.wait_for(lambda status: [each["id"] for each in status["workers"]] == [3])
