@@ -284,8 +284,24 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(message: Request | Reply) -> bytes:
-    """One line, with its newline."""
-    return _encoder.encode(message) + b"\n"
+    """One line, with its newline.
+
+    Paths and errors may hold what is no UTF-8 (PEP 383); it comes out as an escape.
+    """
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_printable(msgspec.to_builtins(message))) + b"\n"
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(key): _printable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(inner) for inner in value]
+    return value
 
 
 def decode_request(line: bytes) -> Request:

@@ -158,6 +158,16 @@ def test_replies_read_back(reply: Reply) -> None:
     assert decode_reply(encode(reply)) == reply
 
 
+def test_what_is_no_utf8_is_escaped() -> None:
+    reply = Reply(ok=False, error="-c \udcff.toml", result={"\udcff": ["\udcfe", 1]})
+    assert decode_reply(encode(reply)) == Reply(
+        ok=False, error="-c \\udcff.toml", result={"\\udcff": ["\\udcfe", 1]}
+    )
+    assert decode_request(encode(DrainUpstream(upstream="unix:\udcff"))) == DrainUpstream(
+        upstream="unix:\\udcff"
+    )
+
+
 def test_the_reply_of_another_version() -> None:
     with pytest.raises(
         ControlError, match="the server speaks control protocol 3 and the command 1"
