@@ -126,6 +126,8 @@ class Spawner:
             return
         died = server.warm.is_set()
         server.retired = True
+        if not died:  # an import that hangs doesn't notice that the line is closed
+            server.link.kill()
         server.link.close()
         if server.failure is not None:
             raise AppError(server.failure)

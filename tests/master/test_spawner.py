@@ -127,6 +127,25 @@ async def test_one_that_was_let_go_and_hangs_is_not_left_behind() -> None:
         await until(lambda: process_state(old) == "Z")  # or gone
 
 
+async def test_one_that_hangs_before_it_is_warm_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = ForkServer.start
+    pids: list[int] = []
+
+    async def start_stopped(configure: Configure) -> ForkServer:
+        link = await start(configure)
+        os.kill(link.pid, signal.SIGSTOP)
+        pids.append(link.pid)
+        return link
+
+    async with serving(workers=0) as server:
+        monkeypatch.setattr(ForkServer, "start", start_stopped)
+        with pytest.raises(BootError, match="the new fork server wasn't ready within 0 s"):
+            await server.spawner.renew(0.0)
+        await until(lambda: process_state(pids[0]) == "Z")  # or gone
+
+
 class TestOnTrial:
     """A fork server that is tried out beside the one in use."""
 
