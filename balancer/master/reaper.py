@@ -62,7 +62,11 @@ async def reap_orphans() -> None:
     suspects: set[int] = set()
     with trio.open_signal_receiver(signal.SIGCHLD) as deaths:
         while True:
-            dead, awaited = _look()
+            try:
+                dead, awaited = _look()
+            except OSError:  # no descriptors left: they can wait
+                await trio.sleep(PAUSE)
+                continue
             orphans = dead - awaited
             for pid in orphans & suspects:
                 _reap(pid)
@@ -103,7 +107,9 @@ def _is_orphan(pid: int, parent: int, session: int) -> bool:
 def _held_by_pidfd() -> set[int]:
     held = set()
     for fd in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the listing's own is closed by now
+        # The listing's own is closed by now.  Any other error would make an orphan of a process
+        # that is waited for.
+        with suppress(FileNotFoundError):
             if "pidfd" in os.readlink(f"/proc/self/fd/{fd}"):
                 held.add(_pid_of(Path(f"/proc/self/fdinfo/{fd}").read_text()))
     return held

@@ -8,7 +8,7 @@ import sys
 # A subreaper, in a process of its own: this one's children are pytest's.  ``orphan`` starts a child
 # in another session that leaves one behind, which ends at once.
 SCRIPT = """
-import ctypes, os, subprocess, sys, time
+import ctypes, os, resource, subprocess, sys, time
 import trio
 from balancer.master import reaper
 
@@ -56,6 +56,13 @@ async def main():
         assert is_there(pid)
         os.close(pidfd)
         await gone(pid)
+        # without descriptors nobody can look, and nothing ends
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        last = orphan()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        await trio.sleep(1.1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await gone(last)
         nursery.cancel_scope.cancel()
 
 trio.run(main)
