@@ -101,10 +101,11 @@ def test_nobody_notices(policy: str) -> None:
         assert server.process.wait(5) == 0
 
 
-def test_five_in_a_row() -> None:
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.soak)])
+def test_several_in_a_row(times: int) -> None:
     with Upgradable(workers=2) as server, under_load(server):
         fds = 0
-        for _ in range(5):
+        for _ in range(times):
             server.signal(signal.SIGUSR2)
             server.upgraded()
             fds = fds or len(server.master_fds())
