@@ -30,14 +30,16 @@ __all__ = ["ForkServer"]
 
 @final
 class ForkServer:
-    """A running fork server; owns its socket and its process.
+    """A running fork server; owns its socket, its process and the pidfd of that.
 
     It must be kept until the last of its workers is gone: closing it tells it that the master is
     dead.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, sock: socket.socket) -> None:
         self._process = process
+        self._pidfd = pidfd
+        self._reaping = trio.Lock()
         self._sock = sock
         self._decode = PacketDecoder[ForkServerMessage](ForkServerMessage)
         self.alive = True
@@ -47,7 +49,7 @@ class ForkServer:
     async def start(cls, configure: Configure) -> ForkServer:
         """Start one; it says ``Warm`` or ``PreloadFailed`` when it has imported everything."""
         launched = await trio.to_thread.run_sync(launch, configure.entry)  # until exec() is done
-        server = cls(launched.process, launched.sock)
+        server = cls(launched.process, launched.pidfd, launched.sock)
         with suppress(BrokenPipeError):  # it has died: ``messages`` says so
             send_packet(launched.sock, encode_packet(configure))
         return server
@@ -103,12 +105,11 @@ class ForkServer:
 
     async def wait(self) -> int:
         """Reap it; its exit code."""
-        if self._process.poll() is None:
-            pidfd = os.pidfd_open(self._process.pid)
-            try:
-                await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
+        async with self._reaping:  # only one task may wait for the pidfd
+            if self._pidfd >= 0:
+                await trio.lowlevel.wait_readable(self._pidfd)
+                os.close(self._pidfd)
+                self._pidfd = -1
         return self._process.wait()
 
     def kill(self) -> None:

@@ -33,9 +33,10 @@ environment."""
 @final
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A process and our end of its socket, both the holder's."""
+    """A process, its pidfd and our end of its socket, all the holder's."""
 
     process: subprocess.Popen[bytes]
+    pidfd: int  # from the start: when it dies there may be no descriptor left to see it by
     sock: socket.socket
     inherited: tuple[object, ...]
 
@@ -44,6 +45,7 @@ class Launched:
         self.sock.close()
         self.process.kill()
         self.process.wait()
+        os.close(self.pidfd)
 
 
 _prepared: Launched | None = None  # this process's first, as there is one of its environment
@@ -94,11 +96,21 @@ def _start(entry: str, folder: str | None, environ: Mapping[str, str] | None) ->
                 cwd=folder,
                 env=environ,
             )
+        pidfd = _open_pidfd(process)
     except BaseException:
         near.close()
         raise
     folder = _real(folder or os.curdir)
-    return Launched(process, near, _inherited(entry, folder, environ or os.environ))
+    return Launched(process, pidfd, near, _inherited(entry, folder, environ or os.environ))
+
+
+def _open_pidfd(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return os.pidfd_open(process.pid)
+    except OSError:  # no descriptors
+        process.kill()
+        process.wait()
+        raise
 
 
 def _real(folder: str) -> str:

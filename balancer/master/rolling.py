@@ -87,8 +87,10 @@ class Rolling:
             if self._live.edition is not reload.edition:
                 await reload.undo()
         for slot in list(self._supervisor.slots):
-            if self._is_old(slot) and not await self._introduce(slot, reload, self._before_drain):
-                return  # the server stops
+            if self._is_old(slot):  # not retired by a ``scale`` meanwhile
+                await self._introduce(slot, reload, self._before_drain)
+        if self._supervisor.stopping:
+            return
         await self._before_drain()
         logger.info("%s: done", "reload" if reread else "restart")
 

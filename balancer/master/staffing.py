@@ -69,6 +69,10 @@ class Staffing:
         leaving = [worker for slot in slots[count:] for worker in self._workers_of(slot)]
         while len(slots) > count:
             self._supervisor.retire_slot()
+        for worker in self._supervisor.workers.values():
+            if worker.state is State.DRAINED and worker not in leaving:
+                self._warn_if_nobody(worker.id)
+                break
         if count != before:
             self._hooks.nworkers_changed(count, before)
         if wait:
@@ -132,16 +136,18 @@ class Staffing:
         if worker.state is not State.DRAINED:
             logger.info("%s is drained on request", worker)
             self._supervisor.park(worker, self._live.settings.drain_timeout)
-            if not any(each.state is State.READY for each in self._supervisor.workers.values()):
-                logger.warning(
-                    "no worker is in service any more: new connections wait (try: balancer resume "
-                    "%d)",
-                    worker_id,
-                )
+            self._warn_if_nobody(worker_id)
         if wait:
             await _first(worker.idle, worker.resumed, worker.dead)
             if worker.state is not State.DRAINED and not worker.dead.is_set():
                 raise RunError(f"drain {worker_id}: it was put back into service meanwhile")
+
+    def _warn_if_nobody(self, drained: int) -> None:
+        if not any(each.state is State.READY for each in self._supervisor.workers.values()):
+            logger.warning(
+                "no worker is in service any more: new connections wait (try: balancer resume %d)",
+                drained,
+            )
 
     async def resume(self, worker_id: int) -> None:
         """Put a worker that was drained back into service; returns when it is.

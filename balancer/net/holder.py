@@ -79,7 +79,9 @@ def _name(inodes: set[str], proc: Path) -> str:
             with suppress(OSError):
                 if os.readlink(proc / str(pid) / "fd" / fd) in wanted:
                     if pid == os.getpid():
-                        return " by this process: is it given twice?"
+                        return (
+                            " by this process: is it given twice? (a reload can't widen an address)"
+                        )
                     command = (proc / str(pid) / "comm").read_text().strip()
                     return f" by {command} (pid {pid})"
     return ""

@@ -231,4 +231,4 @@ def _newcomers(status: Status, known: set[int]) -> bool:
 def _is_out(status: Status, worker: int) -> bool:
     """Gone, or drained and idle."""
     rows = [row for row in status["workers"] if row["id"] == worker]
-    return all(row["state"] == "draining" and row.get("active") == 0 for row in rows)
+    return all(row["state"] in {"draining", "drained"} and row.get("active") == 0 for row in rows)

@@ -44,7 +44,9 @@ def as_json(server: BalancerServer, *args: str, code: int = 0) -> Any:  # noqa: 
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("policy", ["round-robin", "shared", "reuseport"])
+@pytest.mark.parametrize(
+    "policy", ["round-robin", pytest.param("shared", marks=pytest.mark.soak), "reuseport"]
+)
 def test_a_worker_is_drained_and_resumed_under_load(policy: str) -> None:
     with BalancerServer("--policy", policy, workers=2) as server:
         with InThread(Plan(port=server.port, rate=400, duration=60)) as load:

@@ -101,11 +101,11 @@ def test_nobody_notices(policy: str) -> None:
         assert server.process.wait(5) == 0
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.soak)])
-def test_several_in_a_row(times: int) -> None:
+@pytest.mark.soak
+def test_ten_in_a_row() -> None:
     with Upgradable(workers=2) as server, under_load(server):
         fds = 0
-        for _ in range(times):
+        for _ in range(10):
             server.signal(signal.SIGUSR2)
             server.upgraded()
             fds = fds or len(server.master_fds())
@@ -155,7 +155,9 @@ def test_a_file_that_makes_no_sense_any_more(tmp_path: Path) -> None:
         assert server.command("status").returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)]
+)
 def test_one_that_is_ended_half_way(number: signal.Signals, project: Path) -> None:
     server = Upgradable(workers=2, app="native:main:app", cwd=project)
     with server, under_load(server):
@@ -173,7 +175,14 @@ def test_one_that_is_ended_half_way(number: signal.Signals, project: Path) -> No
         until(lambda: len(server.process.family()) == 4, what="nobody is left of it")
 
 
-@pytest.mark.parametrize("policy", ["round-robin", "shared", "reuseport"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("round-robin", marks=pytest.mark.soak),
+        "shared",
+        pytest.param("reuseport", marks=pytest.mark.soak),
+    ],
+)
 def test_the_new_one_takes_over_when_the_old_one_is_killed(policy: str, project: Path) -> None:
     server = Upgradable(
         "--policy", policy, workers=1, app="native:main:app", cwd=project, expect_exit=-9
@@ -232,6 +241,7 @@ def test_files_and_the_control_socket_are_passed_on(tmp_path: Path) -> None:
     assert not pid.exists()
 
 
+@pytest.mark.soak
 def test_as_many_workers_as_are_wanted(tmp_path: Path) -> None:
     """Under reuseport, where every slot has listeners of its own, passed on or not."""
     config = tmp_path / "balancer.toml"

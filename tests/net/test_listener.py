@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-OURS = " by this process: is it given twice?"
+OURS = " by this process: is it given twice? (a reload can't widen an address)"
 LOCAL = TcpBind("127.0.0.1", 0)
 
 
