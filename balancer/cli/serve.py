@@ -213,7 +213,7 @@ def _read(file: str) -> Config:
     before = sys.modules.pop(module, None)  # else a reload would get what it got before
     try:
         return read_file(file)
-    except BaseException:
+    except BaseException:  # whatever the file does, sys.exit() too: the old one is still in force
         if before is not None:
             sys.modules[module] = before
         raise

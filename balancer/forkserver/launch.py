@@ -97,7 +97,7 @@ def _start(entry: str, folder: str | None, environ: Mapping[str, str] | None) ->
                 env=environ,
             )
         pidfd = _open_pidfd(process)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: until it is returned, this end is ours
         near.close()
         raise
     folder = _real(folder or os.curdir)

@@ -257,8 +257,15 @@ async def _answer(
             return Reply(ok=True, result=await obey(request, commands))
         seats.wait(client)
         return await _wait(request, commands, client)
-    except BalancerError as error:
+    except (BalancerError, OSError) as error:
+        return _refusal(error)
+
+
+def _refusal(error: BalancerError | OSError) -> Reply:
+    if isinstance(error, BalancerError):
         return Reply(ok=False, error=str(error))
+    # no descriptors, as a rule: what was begun by then goes on
+    return Reply(ok=False, error=f"the server can't do that now: {error.strerror or error}")
 
 
 async def _wait(
@@ -270,8 +277,8 @@ async def _wait(
             nursery.start_soon(_watch, hangup, nursery.cancel_scope)
             try:
                 reply = Reply(ok=True, result=await obey(request, commands), done=True)
-            except BalancerError as error:
-                reply = Reply(ok=False, error=str(error))
+            except (BalancerError, OSError) as error:
+                reply = _refusal(error)
             nursery.cancel_scope.cancel()
     return reply
 

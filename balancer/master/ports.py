@@ -123,12 +123,14 @@ class Ports:
         return [each.sock.getsockname() for each in self.listeners if each.lane in self.lanes]
 
     def family(self, lane: int) -> int:
-        """The address family of a lane."""
-        return int(self._listener(lane).sock.family)
+        """The address family of a lane; 0 when its listener has been closed by now."""
+        found = self._find(lane)
+        return 0 if found is None else int(found.sock.family)
 
     def address(self, lane: int) -> str:
-        """What a lane listens on."""
-        return self._listener(lane).address
+        """What a lane listens on; nothing when its listener has been closed by now."""
+        found = self._find(lane)
+        return "" if found is None else found.address
 
     def inherited(self, slot: int, lanes: Container[int]) -> list[Listener]:
         """What a worker in a slot accepts from by itself, of the lanes that it knows."""
@@ -141,8 +143,8 @@ class Ports:
         # what was bound by another master may have been bound for another policy
         return self._reuseport and listener.sharded
 
-    def _listener(self, lane: int) -> Listener:
-        return next(each for each in self.listeners if each.lane == lane)
+    def _find(self, lane: int) -> Listener | None:
+        return next((each for each in self.listeners if each.lane == lane), None)
 
     def open(self, dispatcher: Dispatcher) -> None:
         """Let the master accept what is its to accept."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, final
 from balancer.errors import UsageError
 from balancer.master.pools import revise
 from balancer.net.endpoints import ENDPOINTS
-from balancer.upstream.handshake import make_context
 from balancer.upstream.placement import UNIX, place_all, resolve
 
 if TYPE_CHECKING:
@@ -126,6 +125,9 @@ def _try_context(pool: Pool) -> None:
     settings = pool.settings
     if settings.upstream_ca or any(each.scheme == "https" for each in pool.upstreams.values()):
         where = settings.where("upstream_ca")
+        # TLS, and HTTP with it, is for those who need it
+        from balancer.upstream.handshake import make_context
+
         make_context(settings.upstream_ca, verify=settings.upstream_verify, where=where)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 import platform
-import secrets
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, final
@@ -188,55 +187,16 @@ class Master:
     async def _serve(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         started_at = trio.current_time()
         settings, ports, dispatcher, plan = self.settings, self.ports, self.dispatcher, self._plan
-        instance = secrets.token_hex(4)
-
-        def describe(settings: Settings) -> Configure:
-            return configure(settings, plan, self._upstreams.book, instance)
-
-        spawner = Spawner(describe(settings), nursery)
-        supervisor = self.supervisor = Supervisor(
-            self.live,
-            dispatcher,
-            ports,
-            self._table,
-            spawner,
-            nursery,
-            self._hooks,
-            plan,
-            self._upstreams,
-        )
-        reloader = Reloader(
-            self.live,
-            self._surroundings,
-            servable,
-            describe,
-            ports,
-            dispatcher,
-            self._upstreams,
-        )
-        operations = self.operations = Operations(
-            self.live,
-            supervisor,
-            dispatcher,
-            ports,
-            spawner,
-            Rolling(self.live, reloader, supervisor, dispatcher, ports, spawner, self._hooks),
-            nursery,
-            self._hooks,
-            self._upstreams,
-        )
-        lineage = self._lineage
+        spawner = self._assemble(nursery)
+        supervisor, operations, lineage = self.supervisor, self.operations, self._lineage
         upgrader = operations.upgrader = Upgrader(
             self.live, lineage, supervisor, dispatcher, ports, operations, nursery
         )
-        dispatcher.on_reopened = self._reopened
         watch = Watch(operations, supervisor, dispatcher, ports, self._upstreams, started_at)
         self.neighbours.start(watch, nursery, attended=plan.attended)
         if plan.attended:
             await nursery.start(operations.on_signals)
-            _greet(settings, ports)
-            for address in self.neighbours.admin.addresses:
-                logger.info("health checks are answered at %s", address)
+            self._greet()
         workers = lineage.count(settings, ports, supervisor)
         self._hooks.nworkers_changed(workers, None)
         for _ in range(workers):
@@ -254,6 +214,36 @@ class Master:
         await _end(supervisor, operations)
         await upgrader.finish()
         await spawner.close(FAREWELL)
+
+    def _assemble(self, nursery: trio.Nursery) -> Spawner:
+        """Who starts workers, who looks after them, and who is told to do something with them."""
+        ports, dispatcher, hooks, upstreams = (
+            self.ports, self.dispatcher, self._hooks, self._upstreams,
+        )  # fmt: skip
+        instance = os.urandom(4).hex()
+
+        def describe(settings: Settings) -> Configure:
+            return configure(settings, self._plan, upstreams.book, instance)
+
+        spawner = Spawner(describe(self.settings), nursery)
+        supervisor = self.supervisor = Supervisor(
+            self.live, dispatcher, ports, self._table, spawner, nursery, hooks, self._plan,
+            upstreams,
+        )  # fmt: skip
+        reloader = Reloader(
+            self.live, self._surroundings, servable, describe, ports, dispatcher, upstreams
+        )
+        rolling = Rolling(self.live, reloader, supervisor, dispatcher, ports, spawner, hooks)
+        self.operations = Operations(
+            self.live, supervisor, dispatcher, ports, spawner, rolling, nursery, hooks, upstreams
+        )
+        dispatcher.on_reopened = self._reopened
+        return spawner
+
+    def _greet(self) -> None:
+        _greet(self.settings, self.ports)
+        for address in self.neighbours.addresses:
+            logger.info("health checks are answered at %s", address)
 
     async def _announce(self, started_at: float) -> None:
         await self.supervisor.all_ready.wait()

@@ -160,7 +160,7 @@ class Upgrade:
         try:
             with far:
                 self._process = await self._lineage.launch.start(far.fileno())
-        except BaseException:
+        except BaseException:  # a cancellation too: there is no link yet that would own this end
             near.close()
             raise
         self._link = Link(near, HeirMessage)

@@ -166,7 +166,7 @@ def claim(environ: MutableMapping[str, str]) -> Heritage | None:
     _rename(environ, heritage.predecessor)
     try:
         _receive(heritage)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: what has come by then is nobody's
         if isinstance(error, RunError):
             link.say(Failed(reason=str(error)))
         heritage.close()

@@ -68,7 +68,9 @@ ASYNCIO_EXTRAS = ("uvloop", "uvicorn.protocols.http.auto", "uvicorn.protocols.we
 
 
 def warm(config: WorkerConfig) -> None:
-    """Import once what every worker needs for its engine, whatever the app."""
+    """Import once what every worker needs for its engine and its services, whatever the app."""
+    if any(each.upstreams for each in services(config)):
+        importlib.import_module("balancer.worker.proxy")
     if config.engine == "uvicorn":
         # what is wrong with an import is for the worker to say
         for name in ("balancer.worker.aio.service", "balancer.worker.aio.worker", *ASYNCIO_EXTRAS):

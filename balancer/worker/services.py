@@ -15,7 +15,6 @@ from balancer.apps.wsgi import WsgiConfig, WsgiService
 from balancer.http1.config import Http1Config
 from balancer.settings import Interface, TrustedPeers
 from balancer.worker.accesslog import new_request_ids
-from balancer.worker.proxy import make_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +85,8 @@ def make_service(
     if upstreams is None:
         service = _make(config, app, worker_id, stats, host, access)
     else:
+        from balancer.worker.proxy import make_proxy  # by then imported, where there are upstreams
+
         engine = engine_config(config, worker_id, access)
         service = make_proxy(config, engine, stats, upstreams, row)
     if around is not None:

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from balancer.cli import main
 from benchmarks.process import ServerProcess
 from tests.support.server import BalancerServer
+from tests.support.stranger import NOBODY, stranger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 ROOT = os.geteuid() == 0
-NOBODY = 65534
 BALANCER = [sys.executable, "-m", "balancer"]
 SERVE = [*BALANCER, "serve", "-w", "1", "-b", "127.0.0.1:0"]
 
@@ -118,29 +118,13 @@ def test_a_user_without_anything_has_an_abstract_socket(env: dict[str, str]) -> 
         # of all others only root is heard
         assert command("status", "-n", name, env=env, user=NOBODY)[0] == 3
         assert command("status", "-n", name, env=env)[0] == 0
-        stranger = stack.enter_context(_stranger(f"\0balancer/{uid}/{name}"))
-        assert stranger.communicate(timeout=10)[0] == "b''\n"
+        asked = subprocess.run(
+            stranger(f"balancer/{uid}/{name}"), stdout=subprocess.PIPE, text=True, timeout=10,
+            check=False,
+        )  # fmt: skip
+        assert asked.stdout == "b''\n"
         assert command("stop", "-n", name, env=env)[1] == "stopping\n"
         assert server.communicate(timeout=10) == ("", "")
-
-
-STRANGER = f"""
-import os, socket, sys
-os.setuid({NOBODY})
-with socket.socket(socket.AF_UNIX) as s:
-    s.connect(chr(0) + sys.argv[1])
-    s.settimeout(5)
-    try:
-        s.sendall(b'{{"do":"stop"}}\\n')
-        print(s.recv(100))
-    except ConnectionError:
-        print(b"")
-"""
-
-
-def _stranger(path: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-IS", "-c", STRANGER, path[1:]]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root to become another user")

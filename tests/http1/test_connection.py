@@ -762,10 +762,10 @@ async def test_after_a_drain_that_was_taken_back_connections_stay(
             talk.say(GET)
             assert await talk.hear() == OK
         talk.server.drain()
-        await trio.sleep(0.5)
+        await trio.sleep(0.5)  # within the second of the drain, by a clock that jumps
         talk.server.resume()
         talk.server.resume()
-        await trio.sleep(3)
+        await trio.sleep(3)  # and after it
         talk.say(GET)
         assert await talk.hear() == OK
         assert not talk.transport.half_closed

@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ from balancer.master.control import MAX_CLIENTS, serve_control
 from balancer.net.control import Address
 from balancer.settings import Settings
 from tests.core.test_control import GARBAGE, OTHER_VERSION, status
+from tests.support.stranger import stranger
 from tests.support.wait import until
 
 if TYPE_CHECKING:
@@ -325,6 +325,10 @@ async def test_who_hangs_up_waits_no_more_and_who_only_half_closes_does(slow: Se
     assert (await slow.ask(Reload())).ok
 
 
+def _waits(server: Server, count: int) -> bool:
+    return waiting(server) == count
+
+
 async def test_those_who_wait_are_in_nobodys_way_and_are_not_too_many(
     slow: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +336,7 @@ async def test_those_who_wait_are_in_nobodys_way_and_are_not_too_many(
     streams = [await trio.open_unix_socket(str(slow.path)) for _ in range(2 * MAX_CLIENTS)]
     for number, stream in enumerate(streams, 1):
         await stream.send_all(encode(Scale(by=1, wait=True)))
-        await until(lambda number=number: waiting(slow) == number)  # type: ignore[misc]
+        await until(partial(_waits, slow, number))
     assert (await slow.ask(Reload())).ok
     assert await slow.ask(Scale(by=1, wait=True)) == Reply(
         ok=False, error="32 commands wait for something already; try without --wait"
@@ -463,20 +467,6 @@ async def test_a_named_path_that_cannot_be_is_an_error(tmp_path: Path) -> None:
         await serve_control(FakeCommands(), settings)
 
 
-STRANGER = """
-import os, socket, sys
-os.setuid(65534)
-with socket.socket(socket.AF_UNIX) as s:
-    s.connect(chr(0) + sys.argv[1])
-    s.settimeout(5)
-    try:
-        s.sendall(b'{"do":"reload"}\\n')
-        print(s.recv(100))
-    except ConnectionError:
-        print(b"")
-"""
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 async def test_a_stranger_is_not_heard(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -486,8 +476,7 @@ async def test_a_stranger_is_not_heard(
     commands = FakeCommands()
     settings = Settings(name=f"stranger-{os.getpid()}")
     address = await nursery.start(serve_control, commands, settings)
-    command = [sys.executable, "-IS", "-c", STRANGER, address[1:]]
-    done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.DEVNULL)
+    done = await trio.run_process(stranger(address), capture_stdout=True, stderr=subprocess.DEVNULL)
     assert done.stdout == b"b''\n"
     assert commands.calls == []
 
@@ -504,3 +493,16 @@ async def test_a_bug_in_a_command_reaches_the_supervisor(tmp_path: Path) -> None
             await server.start()
             with pytest.raises(BalancerError):
                 await server.ask(GetStatus())
+
+
+async def test_a_server_without_descriptors_says_so(nursery: trio.Nursery, tmp_path: Path) -> None:
+    class Short(FakeCommands):
+        async def reopen(self) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    server = Server(nursery, tmp_path / "short.sock")
+    server.commands = Short()
+    await server.start()
+    assert await server.ask(Reopen()) == Reply(
+        ok=False, error="the server can't do that now: Too many open files"
+    )

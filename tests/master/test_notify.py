@@ -96,7 +96,7 @@ async def test_only_changes_are_told(
         systemd.watch.change(queued=queued)
         systemd.herald.on_tick()
     assert systemd.heard() == []
-    await trio.sleep(STATUS_PAUSE)
+    await trio.sleep(STATUS_PAUSE)  # by a clock that jumps
     systemd.herald.on_tick()
     assert systemd.heard() == ["STATUS=running: 1 of 2 workers ready, 4 connections queued"]
 
@@ -107,7 +107,7 @@ async def test_the_watchdog_hears_of_it_twice_in_its_time(
     nursery: trio.Nursery,
 ) -> None:
     nursery.start_soon(systemd.herald.pat)
-    await trio.sleep(4.5)
+    await trio.sleep(4.5)  # by a clock that jumps: at 0, 1, 2, 3 and 4 s
     assert systemd.heard() == ["WATCHDOG=1"] * 5
 
 
@@ -118,7 +118,7 @@ async def test_a_loop_that_does_not_move_is_not_covered_up(
 ) -> None:
     systemd.watch.stuck = True
     nursery.start_soon(systemd.herald.pat)
-    await trio.sleep(10)
+    await trio.sleep(10)  # by a clock that jumps
     assert systemd.heard() == []
 
 

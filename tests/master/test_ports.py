@@ -342,3 +342,11 @@ def listening(sock: socket.socket) -> int:
     """The backlog of a listener, as Linux has it in tcp_info."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return int.from_bytes(info[28:32], sys.byteorder)  # tcpi_sacked
+
+
+def test_what_is_said_of_a_lane_that_has_gone() -> None:
+    """A worker of the edition before may still be on its way when its listener is closed."""
+    ports = Ports(Settings(bind=(TcpBind("127.0.0.1", 0),)))
+    assert (ports.family(0), ports.address(0)) != (0, "")
+    assert (ports.family(7), ports.address(7)) == (0, "")
+    ports.close_at_once()

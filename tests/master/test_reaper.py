@@ -29,7 +29,7 @@ def is_there(pid):
 async def gone(pid):
     with trio.fail_after(10):
         while is_there(pid):
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # nobody tells
 
 async def main():
     before = orphan()  # ended when nobody was looking yet
@@ -60,7 +60,7 @@ async def main():
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         last = orphan()
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        await trio.sleep(1.1)
+        await trio.sleep(1.1)  # its second look comes after one second
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await gone(last)
         nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -49,6 +50,10 @@ CASES = [
 ]
 
 
+def _is_last(calls: list[object], call: object) -> bool:
+    return calls[-1:] == [call]
+
+
 async def test_each_signal_has_its_command(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "balancer")
     commands = Refusing()
@@ -57,7 +62,7 @@ async def test_each_signal_has_its_command(caplog: pytest.LogCaptureFixture) -> 
             await nursery.start(serve_signals, commands)
             for number, call, _ in CASES:
                 os.kill(os.getpid(), number)
-                await until(lambda call=call: commands.calls[-1:] == [call])  # type: ignore[misc]
+                await until(partial(_is_last, commands.calls, call))
                 commands.calls.append("next")
             os.kill(os.getpid(), signal.SIGWINCH)  # a terminal sends it: it means nothing
             nursery.cancel_scope.cancel()

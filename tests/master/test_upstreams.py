@@ -182,7 +182,7 @@ async def test_a_drain_is_over_when_nothing_is_in_progress(autojump_clock: objec
         rows = upstreams.drain("10.0.0.1:1")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(upstreams.idle, rows, "10.0.0.1:1")
-            await trio.sleep(5)
+            await trio.sleep(5)  # by a clock that jumps
             assert nursery.child_tasks
             view.end(0)
         await upstreams.idle(rows, "10.0.0.1:1")

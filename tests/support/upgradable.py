@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from balancer.cli.client import ask as ask_server
 from balancer.cli.client import locate
 from balancer.core.control import Upgrade
-from benchmarks.process import wait_until_gone
 from tests.faults.lab import process_state, until
 from tests.support.server import BalancerServer
 
@@ -53,10 +52,9 @@ class Upgradable(BalancerServer):
 
     def finish(self) -> None:
         if self._successor is not None:
-            successor = {self._successor}
+            successor = self._successor
             with contextlib.suppress(ProcessLookupError):
                 self.signal(signal.SIGTERM)
-            alive = lambda: {pid for pid in successor if process_state(pid) != "Z"}  # noqa: E731
-            assert not wait_until_gone(alive, self.stop_deadline)
+            until(lambda: process_state(successor) == "Z", deadline=self.stop_deadline)
             assert self.log_lines()[-1].endswith("stopped")
         super().finish()

@@ -162,7 +162,7 @@ async def test_the_next_watcher_goes_on_counting_and_in_the_same_rhythm(
             async with trio.open_nursery() as nursery:
                 roll = Roll(table, {0: NAME})
                 Prober(table.heads, roll, servers, Rhythm(2.0), lambda: 0.5, nursery).start()
-                await trio.sleep(1.4)
+                await trio.sleep(1.4)  # by a clock that jumps: less than the interval
                 nursery.cancel_scope.cancel()
         assert [row.down for row in table.heads.states()] == [True, False]
         for times in servers.times.values():
