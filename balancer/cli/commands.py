@@ -41,7 +41,6 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_ID = 2**31 - 1
-MAX_WEIGHT = 256
 
 # ``scale -1`` is no option
 _negative = {"ignore_unknown_options": True}
@@ -174,6 +173,8 @@ def resume(server: Server, target: str) -> int:
 @server_options
 def weight(server: Server, upstream: str, number: str) -> int:
     """Give an upstream another share of the requests: a weight of N, from 1 to 256."""
+    from balancer.settings.upstream import MAX_WEIGHT  # and all that is said of upstreams with it
+
     share = _number(f"weight {upstream}", number, 1, MAX_WEIGHT)
     return server.tell(Weigh(upstream=upstream, weight=share), f"{upstream} has weight {share}")
 

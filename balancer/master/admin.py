@@ -27,7 +27,8 @@ import msgspec
 import trio
 
 from balancer.net.identity import access_of
-from balancer.net.listener import accept_batch, open_listeners
+from balancer.net.listener import accept_batch
+from balancer.net.opening import open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 from balancer.core.upgrade import Offered, Use, choose
-from balancer.net.listener import Listener, adopt_passed
+from balancer.net.opening import adopt_passed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from balancer.net.listener import Listener
     from balancer.net.upgrade import Heritage
     from balancer.settings import Bind
 

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, final
 from balancer.core.policy import KERNEL_POLICIES
 from balancer.errors import RunError
 from balancer.net.identity import access_of
-from balancer.net.listener import add_shard, keep_hearing, open_listeners
+from balancer.net.listener import keep_hearing
+from balancer.net.opening import add_shard, open_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping

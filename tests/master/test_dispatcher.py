@@ -23,13 +23,15 @@ from balancer.master.doors import EXHAUSTED_PAUSE
 from balancer.master.policies import find_policy
 from balancer.master.pulse import Pulse
 from balancer.net.handoff import AnswerKind, Handoff, HandoffReceiver, HandoffSender
-from balancer.net.listener import Listener, open_listeners
+from balancer.net.opening import open_listeners
 from balancer.net.slots import ROW_WORDS, Word
 from balancer.settings import Settings, TcpBind
 from tests.net.children import count_fds, no_descriptors_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from balancer.net.listener import Listener
 
 DEADLINE = 5.0
 QUIET = 0.05

@@ -31,7 +31,7 @@ from balancer.core.messages import (
 )
 from balancer.net.channel import Channel
 from balancer.net.handoff import AnswerKind, HandoffReceiver, HandoffSender
-from balancer.net.listener import open_listeners
+from balancer.net.opening import open_listeners
 from balancer.net.slots import SlotTable, SlotWriter, Word
 from balancer.settings import Interface, TcpBind
 from balancer.worker.app import App
