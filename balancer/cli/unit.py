@@ -100,8 +100,14 @@ def socket_unit(settings: Settings) -> str:
     """The sockets, for systemd to open: before the service starts, and across its restarts.
 
     Raises:
-        UsageError: a bind is a descriptor.
+        UsageError: a bind is a descriptor, or leaves its port to the kernel.
     """
+    ports = [bind for bind in settings.bind if isinstance(bind, TcpBind)]
+    for bind in ports:
+        if not bind.port:
+            raise UsageError(
+                f"{settings.where('bind')} {bind}: a socket unit needs a port; name one"
+            )
     lines = [
         "[Unit]",
         f"Description=balancer: the sockets of {_what(settings)}",
@@ -111,6 +117,9 @@ def socket_unit(settings: Settings) -> str:
         f"Backlog={settings.backlog}",
         "NoDelay=true",
     ]
+    six = {bind.port for bind in ports if ":" in bind.host}
+    if six & {bind.port for bind in ports if ":" not in bind.host}:
+        lines.append("BindIPv6Only=ipv6-only")  # else [::]:80 would take IPv4's 80, too
     if any(isinstance(bind, UnixBind) for bind in settings.bind) and settings.umask is not None:
         lines.append(f"SocketMode={0o777 & ~settings.umask:04o}")
     return "\n".join([*lines, "", "[Install]", "WantedBy=sockets.target"])
@@ -129,9 +138,15 @@ def _identity(settings: Settings, user: str) -> Iterator[str]:
         yield f"CapabilityBoundingSet={_TO_DROP} {bind}".rstrip()
         return
     yield f"User={user}" if user else "DynamicUser=yes"
+    if not user and _in_tmp(settings):
+        yield "# which has a /tmp of its own: what is bound or written there, nobody else sees"
     if low:
         yield f"AmbientCapabilities={bind}"
     yield f"CapabilityBoundingSet={bind}"
+
+
+def _in_tmp(settings: Settings) -> bool:
+    return any(path.startswith(("/tmp/", "/var/tmp/")) for path in _files(settings))
 
 
 def _hardening(settings: Settings, folder: str) -> Iterator[str]:
@@ -144,7 +159,7 @@ def _hardening(settings: Settings, folder: str) -> Iterator[str]:
     written = [folder, *map(os.path.dirname, _files(settings))]
     for path in dict.fromkeys(os.path.join(folder, each) for each in written):
         yield f"ReadWritePaths={_quote(f'-{path}')}"
-    if not any(path.startswith(("/tmp/", "/var/tmp/")) for path in _files(settings)):
+    if not _in_tmp(settings):
         yield "PrivateTmp=yes"
     yield from (
         "PrivateDevices=yes",

@@ -102,3 +102,23 @@ def test_mistakes_are_found_now(args: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["systemd", *args])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"balancer: error: {message}")
+
+
+def test_both_families_on_one_port_are_two_sockets() -> None:
+    assert "BindIPv6Only=ipv6-only" in unit("--socket", "serve", "-b", ":80", "-b", "[::]:80")
+    assert not any("BindIPv6Only" in line for line in unit("--socket", "serve", "-b", "[::]:80"))
+
+
+def test_a_socket_unit_needs_a_port() -> None:
+    result = CliRunner().invoke(main, ["systemd", "--socket", "serve", "-b", ":0"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "balancer: error: -b 0.0.0.0:0: a socket unit needs a port; name one\n"
+    )
+
+
+def test_a_tmp_of_its_own_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("balancer.cli.systemd._user", lambda: "")
+    lines = unit("serve", "-b", "unix:/tmp/x.sock")
+    assert lines[lines.index("DynamicUser=yes") + 1].startswith("# which has a /tmp of its own")
+    assert not [line for line in unit("serve") if "of its own: what" in line]
