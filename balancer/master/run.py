@@ -194,10 +194,10 @@ class Master:
         )
         watch = Watch(operations, supervisor, dispatcher, ports, self._upstreams, started_at)
         self.neighbours.start(watch, nursery, attended=plan.attended)
+        workers = lineage.count(settings, ports, supervisor)
         if plan.attended:
             await nursery.start(operations.on_signals)
-            self._greet()
-        workers = lineage.count(settings, ports, supervisor)
+            self._greet(workers)
         self._hooks.nworkers_changed(workers, None)
         for _ in range(workers):
             supervisor.add_slot()
@@ -240,8 +240,8 @@ class Master:
         dispatcher.on_reopened = self._reopened
         return spawner
 
-    def _greet(self) -> None:
-        _greet(self.settings, self.ports)
+    def _greet(self, workers: int) -> None:
+        _greet(self.settings, self.ports, workers)
         for address in self.neighbours.addresses:
             logger.info("health checks are answered at %s", address)
 
@@ -273,10 +273,10 @@ async def _give_up(supervisor: Supervisor, operations: Operations) -> None:
         await operations.stop(quick=True)
 
 
-def _greet(settings: Settings, ports: Ports) -> None:
+def _greet(settings: Settings, ports: Ports, workers: int) -> None:
     """The banner: what listens where, with how many workers, by which policy."""
     python = platform.python_version()
-    logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings))
+    logger.info("balancer %s, Python %s: %s", __version__, python, _hand_off(settings, workers))
     for address in ports.addresses:
         logger.info("listening on %s", address)
     for pool in pools(settings):
@@ -303,9 +303,9 @@ def _greet_pool(pool: Service) -> None:
         logger.warning("%s: nobody checks whom https:// upstreams are", where)
 
 
-def _hand_off(settings: Settings) -> str:
+def _hand_off(settings: Settings, workers: int) -> str:
     """Who gets connections, by what rule."""
-    who = f"{settings.policy} over {_count(settings.workers)}"
+    who = f"{settings.policy} over {_count(workers)}"
     if settings.policy in KERNEL_POLICIES:  # nothing is handed over, and nothing recalled
         return who
     recall = "off" if settings.recall is None else f"{settings.recall:g} s"

@@ -247,7 +247,8 @@ class Supervisor:
         if worker.ready_at is None:
             await self._reap(worker)  # its exit code may be all that is ever said
         self._succession.after(worker, slot)
-        follows = self._succession.outlook(slot)
+        tried = worker.on_trial and worker.ready_at is None and slot.current is not None
+        follows = "the one before stays" if tried else self._succession.outlook(slot)
         if slot.vacant and not slot.kept and slot in self.slots:
             self.retire_slot(slot)
         await self._reap(worker)

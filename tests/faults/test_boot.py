@@ -105,6 +105,7 @@ def test_a_reload_that_fails_keeps_the_old_workers(tmp_path: Path) -> None:
         broken.touch()
         assert server.command("reload").returncode == 0
         why = "no new worker became ready in slot 1: it exited with 3"
+        server.wait_for_line("exited with 3; the one before stays")
         server.wait_for_line(f"reload: {why}; the running workers stay")
         status = server.wait_for(lambda status: status["master"]["state"] == "running")
         assert status["master"]["reload_error"] == why

@@ -20,7 +20,7 @@ from balancer.settings import Settings
     ],
 )
 def test_the_banner_names_only_what_has_a_meaning(settings: Settings, words: str) -> None:
-    assert _hand_off(settings) == words
+    assert _hand_off(settings, settings.workers) == words
 
 
 def test_only_root_starts_workers_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
